@@ -1,0 +1,1 @@
+"""Turn source models into variants that fit a target."""

@@ -1,0 +1,35 @@
+"""What a target allows, as the converters need to know it: frozen data, handed in by the caller."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class TargetLimits:
+    """Limits of a target.
+
+    Attributes:
+        formats: Model formats it runs, best first.
+        precisions: Precisions worth trying, best first (``int8``, ``fp16``, ``w8a16``, ``dynamic``, ``fp32``).
+        max_opset: Highest ONNX opset its runtimes take.
+        max_ir: Highest ONNX IR version they take.
+        op_versions: Highest TFLite op version by op name (``FULLY_CONNECTED``: 11); empty for any.
+        signed_activations: Whether ONNX QDQ activations must be signed and symmetric (TensorRT) or may be uint8.
+        channels_last: Whether picture inputs should be height x width x channels.
+        integer_io: Whether quantized models take and give whole numbers (int8) at their ends.
+        static_shapes: Whether every extent must be fixed, batch 1 included.
+        memory_bytes: Memory a model may need, None where it does not matter.
+    """
+
+    formats: tuple[str, ...]
+    precisions: tuple[str, ...] = ("int8", "fp32")
+    max_opset: int = 20
+    max_ir: int = 10
+    op_versions: Mapping[str, int] = field(default_factory=dict)
+    signed_activations: bool = False
+    channels_last: bool = False
+    integer_io: bool = False
+    static_shapes: bool = False
+    memory_bytes: int | None = None

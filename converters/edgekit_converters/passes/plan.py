@@ -1,0 +1,125 @@
+"""From a precision to a recipe, and a recipe applied."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgekit_converters.errors import UsageError
+from edgekit_converters.limits import TargetLimits
+from edgekit_converters.recipe import Converted, Pass, PassContext
+from edgekit_converters.registry import FORMATS, PASSES, pass_class
+from edgekit_runtime.plain import PlainDataError, decode
+
+PRECISIONS = ("fp32", "fp16", "dynamic", "int8", "w8a16", "auto")
+# As typed to Ultralytics (half, int8=True), optimum (int8-dynamic, int8x16), TensorFlow (16x8), torchao (w8a8), …
+_PRECISION_WORDS = {
+    "32": "fp32", "float": "fp32", "float32": "fp32", "f32": "fp32", "full": "fp32", "none": "fp32", "no": "fp32",
+    "false": "fp32", "int8=false": "fp32", "half=false": "fp32",
+    "16": "fp16", "half": "fp16", "float16": "fp16", "f16": "fp16", "half=true": "fp16", "fp16=true": "fp16",
+    "8": "int8", "i8": "int8", "w8a8": "int8", "int8=true": "int8", "true": "int8", "static": "int8", "qdq": "int8",
+    "int8-static": "int8", "static-int8": "int8", "full-integer": "int8", "int8x8": "int8",
+    "16x8": "w8a16", "int8x16": "w8a16", "int16x8": "w8a16", "a16w8": "w8a16",
+    "dynamic-int8": "dynamic", "int8-dynamic": "dynamic", "dynamic-range": "dynamic", "w8a32": "dynamic",
+}  # fmt: skip
+_FORMAT_WORDS = {
+    "litert": "tflite", "lite": "tflite", "tf-lite": "tflite", ".tflite": "tflite", "edgetpu": "tflite",
+    "engine": "onnx", "trt": "onnx", "tensorrt": "onnx", ".onnx": "onnx", "ort": "onnx", "onnxruntime": "onnx",
+}  # fmt: skip
+
+
+def _named(word: str, names: Sequence[str], aliases: Mapping[str, str], what: str) -> str:
+    plain = word.strip().lower().replace("_", "-").replace(" ", "")
+    wanted = aliases.get(plain, plain)
+    if wanted in names:
+        return wanted
+    close = difflib.get_close_matches(wanted, [*names, *aliases], 1)
+    hint = f"did you mean {aliases.get(close[0], close[0])}?" if close else f"there are {', '.join(names)}"
+    raise UsageError(f"there is no {what} {word!r:.40}", hint)
+
+
+def precision_name(word: str) -> str:
+    """The precision that people mean by a word.
+
+    Raises:
+        UsageError: None; names the closest.
+    """
+    return _named(word, PRECISIONS, _PRECISION_WORDS, "precision")
+
+
+def format_name(word: str) -> str:
+    """The model format that people mean by a word.
+
+    Raises:
+        UsageError: None; names the closest.
+    """
+    return _named(word, FORMATS, _FORMAT_WORDS, "format")
+
+
+def recipe_for(precision: str, format: str, limits: TargetLimits) -> tuple[dict[str, Any], ...]:
+    """The recipe that brings a float model of a format to a precision on a target.
+
+    Args:
+        precision: One of `PRECISIONS` but ``auto``, which is the caller's to resolve.
+        format: Model format.
+        limits: Of the target.
+
+    Raises:
+        UsageError: No pass does that, or the target cannot run the result.
+    """
+    if precision == "fp32":
+        return ()
+    name = f"{format}-{precision}"
+    if format in FORMATS and name not in PASSES:
+        have = ", ".join(p.removeprefix(f"{format}-") for p in PASSES if p.startswith(f"{format}-"))
+        raise UsageError(f"{format} models cannot become {precision}", f"they can become {have}")
+    pass_class(name)
+    settings: dict[str, Any] = {"pass": name}
+    if name == "onnx-int8" and limits.signed_activations:
+        settings["signed_activations"] = True
+    if format == "tflite" and limits.integer_io:
+        if precision != "int8":
+            raise UsageError(
+                f"the target takes whole numbers at both ends, which {precision} does not give", "use --quantize int8"
+            )
+        # such accelerators' compilers are older than dense layers quantized per channel
+        settings |= {"integer_io": True, "dense_per_channel": False}
+    return (settings,)
+
+
+def apply_recipe(recipe: Sequence[Mapping[str, Any]], model: Converted, context: PassContext) -> Converted:
+    """Apply passes in order.
+
+    Raises:
+        ConversionError: A pass failed.
+        UsageError: A pass or a setting is unknown or does not fit the model's format, or calibration samples are
+            missing. Nothing was applied then but what comes before it.
+    """
+    for step in [_read(entry) for entry in recipe]:
+        if step.format != model.format:
+            raise UsageError(f"pass {step.name!r} works on {step.format} models, this one is {model.format}")
+        model = step(model, context)
+    return model
+
+
+def _read(entry: Mapping[str, Any]) -> Pass:
+    """A pass with its settings out of plain data, strictly: a misspelt setting must not be a default.
+
+    Raises:
+        UsageError: Unknown pass or setting, or a value that does not fit.
+    """
+    settings = dict(entry)
+    name = str(settings.pop("pass", ""))
+    kind = pass_class(name)
+    known: list[str] = [f.name for f in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
+    for setting in settings:
+        if setting not in known:
+            raise UsageError(
+                f"pass {name!r} has no setting {setting!r:.40}", f"it has {', '.join(known) or 'no settings'}"
+            )
+    try:
+        return decode(kind, settings, f"pass {name!r}")
+    except PlainDataError as error:
+        raise UsageError(error.message, "correct the recipe") from error

@@ -1,0 +1,84 @@
+"""A recipe: an ordered list of passes as plain data, replayable; and what goes through it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from edgekit_converters.limits import TargetLimits
+from edgekit_runtime.manifest import Binding
+
+Feeds = Mapping[str, np.ndarray]
+"""Model input name to an array with batch axis."""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A model file on its way to become a variant.
+
+    Attributes:
+        path: The file; passes never change it but write a new one.
+        format: ``onnx`` or ``tflite`` or what a plug-in brings.
+        precision: ``fp32`` until a pass changes it.
+        inputs: How the source's inputs are found in the file, in the source's order.
+        outputs: The same for outputs.
+        recipe: Passes that were applied, plain data.
+        tools: Package name to version of what took part.
+    """
+
+    path: Path
+    format: str
+    precision: str
+    inputs: tuple[Binding, ...]
+    outputs: tuple[Binding, ...]
+    recipe: tuple[Mapping[str, Any], ...] = ()
+    tools: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Name of the variant it becomes."""
+        return f"{self.format}-{self.precision}"
+
+
+@dataclass(frozen=True)
+class PassContext:
+    """What a pass may use besides the model.
+
+    Attributes:
+        limits: The target's limits.
+        folder: Where new files go.
+        samples: Gives the quantization calibration samples anew at each call: model inputs (as the source has them,
+            float32, batch of 1); None where there are none.
+        progress: Called with (done, total) from time to time.
+    """
+
+    limits: TargetLimits
+    folder: Path
+    samples: Callable[[], Iterable[Feeds]] | None = None
+    progress: Callable[[int, int], None] = lambda _done, _total: None
+
+
+class Pass(ABC):
+    """One transformation of a converted model. Subclasses are frozen dataclasses whose fields are the settings.
+
+    Attributes:
+        name: What it is called in a recipe.
+        format: The model format it works on.
+    """
+
+    name: ClassVar[str]
+    format: ClassVar[str]
+
+    @abstractmethod
+    def __call__(self, model: Converted, context: PassContext) -> Converted:
+        """Apply.
+
+        Raises:
+            ConversionError: The quantizer refused; names the op or tensor where it is known.
+            UsageError: Calibration samples are needed and there are none.
+        """

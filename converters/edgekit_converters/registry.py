@@ -1,0 +1,103 @@
+"""Where source kinds and passes are found: lazy tables, and entry points for packages outside.
+
+Entry-point groups: ``edgekit.sources`` names `SourceKind` objects, ``edgekit.passes`` names `Pass` classes.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import entry_points
+from typing import Any
+
+from edgekit_converters.errors import NoConversion, UsageError
+from edgekit_converters.recipe import Pass
+from edgekit_converters.source import Conversion, Source, SourceKind, SourceRequest
+
+SOURCES = {
+    "torch": "edgekit_converters.sources.torch:KIND",
+    "keras": "edgekit_converters.sources.keras:KIND",
+    "keras-legacy": "edgekit_converters.sources.keras:LEGACY",
+    "onnx": "edgekit_converters.sources.onnx:KIND",
+    "tflite": "edgekit_converters.sources.tflite:KIND",
+}
+FORMATS = ("onnx", "tflite")
+PASSES = {
+    "onnx-int8": "edgekit_converters.passes.onnx_int8:OnnxInt8",
+    "onnx-dynamic": "edgekit_converters.passes.onnx_dynamic:OnnxDynamic",
+    "onnx-fp16": "edgekit_converters.passes.onnx_fp16:OnnxFp16",
+    "tflite-int8": "edgekit_converters.passes.tflite:TfliteInt8",
+    "tflite-w8a16": "edgekit_converters.passes.tflite:TfliteW8A16",
+    "tflite-dynamic": "edgekit_converters.passes.tflite:TfliteDynamic",
+    "tflite-fp16": "edgekit_converters.passes.tflite:TfliteFp16",
+}
+WAYS_ROUND = {
+    ("onnx", "tflite"): "export the original PyTorch or Keras model instead, or give a .tflite file",
+}
+
+
+def _load(location: str) -> Any:
+    module, attribute = location.split(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def source_kinds() -> dict[str, SourceKind]:
+    """Every registered source kind by name."""
+    table = dict(SOURCES)
+    table.update({e.name: e.value for e in entry_points(group="edgekit.sources")})
+    return {name: _load(location) for name, location in table.items()}
+
+
+def load_source(request: SourceRequest, framework: str | None = None) -> Source:
+    """Load a model with the first kind that claims it.
+
+    Raises:
+        UsageError: No kind claims it.
+        SourceError: It cannot be loaded.
+    """
+    kinds = source_kinds()
+    if framework is not None:
+        if framework not in kinds:
+            raise UsageError(f"there is no source kind {framework!r}", f"there are {', '.join(kinds)}")
+        return kinds[framework].load(request)
+    for kind in kinds.values():
+        if kind.claims(request):
+            return kind.load(request)
+    raise UsageError(
+        f"cannot tell what kind of model {request.model!r} is",
+        "give .keras, .h5, a SavedModel folder, .onnx, .tflite, .pt2 or file.py:factory",
+    )
+
+
+def conversion(framework: str, format: str) -> Conversion:
+    """The function that lowers a framework's models to a format.
+
+    Raises:
+        NoConversion: That cell of the table is empty; names the ways round it.
+    """
+    row = source_kinds()[framework].conversions()
+    if format not in row:
+        have = ", ".join(row) or "nothing"
+        raise NoConversion(
+            f"a {framework} model cannot be turned into {format}",
+            WAYS_ROUND.get((framework, format), f"from {framework} edgekit makes {have}"),
+        )
+    return row[format]
+
+
+def matrix() -> dict[str, dict[str, bool]]:
+    """The source × format table: which source kind can be lowered to which format."""
+    return {name: {f: f in kind.conversions() for f in FORMATS} for name, kind in source_kinds().items()}
+
+
+def pass_class(name: str) -> type[Pass]:
+    """The class of a pass.
+
+    Raises:
+        UsageError: There is none of that name.
+    """
+    table = dict(PASSES)
+    table.update({e.name: e.value for e in entry_points(group="edgekit.passes")})
+    if name not in table:
+        raise UsageError(f"there is no pass {name!r}", f"there are {', '.join(sorted(table))}")
+    found: type[Pass] = _load(table[name])
+    return found

@@ -1,0 +1,199 @@
+"""``edgekit-runtime``: predict, selftest, benchmark, inspect and doctor on the device."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Optional
+
+from edgekit_runtime import __version__
+from edgekit_runtime.errors import EdgekitError
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="edgekit-runtime",
+        description="Run, test and time edgekit bundles on this device.",
+        epilog="exit codes: 0 done, 1 failed, 2 bad usage, 4 something needed is missing",
+    )
+    parser.add_argument("--version", action="version", version=f"edgekit-runtime {__version__}")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--json", action="store_true", help="print one JSON object")
+    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    model = argparse.ArgumentParser(add_help=False)
+    model.add_argument("bundle", help="the .edgekit file")
+    model.add_argument("--variant", help="variant to run; the chosen one by default")
+    model.add_argument("--backend", help="the only back end that will do: litert, tflite, onnx")
+    model.add_argument("--threads", type=int, help="threads for one inference")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    predict = verbs.add_parser("predict", parents=[common, model], help="answer for raw inputs")
+    predict.add_argument("inputs", nargs="+", help="pictures, wav files, .json rows or .npy arrays")
+    verbs.add_parser("selftest", parents=[common, model], help="golden samples through the whole path on this device")
+    timing = verbs.add_parser("benchmark", parents=[common, model], help="latency on this device")
+    timing.add_argument("--seconds", type=float, default=3.0, help="how long to time")
+    shown = verbs.add_parser("inspect", parents=[common], help="print the manifest")
+    shown.add_argument("bundle", help="the .edgekit file")
+    verbs.add_parser("doctor", parents=[common], help="run a one-operation model on every back end")
+    return parser
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> None:
+    """Entry point; errors are one sentence."""
+    options = _parser().parse_args(arguments)
+    try:
+        code = _VERBS[options.verb](options)
+    except EdgekitError as error:
+        if options.debug:
+            raise
+        print(f"edgekit-runtime: {error}", file=sys.stderr)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        if options.debug:
+            raise
+        print("edgekit-runtime: interrupted", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        code = 1
+    sys.exit(code)
+
+
+def _open(options: argparse.Namespace) -> Any:
+    from edgekit_runtime.runtime import Runtime
+
+    return Runtime.open(options.bundle, variant=options.variant, backend=options.backend, threads=options.threads)
+
+
+def plain(value: Any) -> Any:
+    """An answer as JSON data."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def in_words(answer: Any) -> str:
+    """An answer as one line."""
+    if isinstance(answer, list) and not answer:
+        return "nothing found"
+    if isinstance(answer, list) and hasattr(answer[0], "label"):
+        words = [f"{a.label} {a.score:.3f}" for a in answer]
+        if hasattr(answer[0], "box"):
+            words = [f"{w} at {', '.join(f'{e:.0f}' for e in a.box)}" for w, a in zip(words, answer)]
+        return " · ".join(words)
+    return json.dumps(plain(answer))
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from edgekit_runtime.errors import UsageError
+    from edgekit_runtime.samples import decode_raw
+
+    with _open(options) as runtime:
+        answers = {}
+        for name in options.inputs:
+            try:
+                content = Path(name).read_bytes()
+            except OSError as error:
+                raise UsageError(f"cannot read {name}", str(error.strerror or error)) from error
+            answers[name] = runtime(decode_raw(name, content))
+            if not options.json:
+                print(f"{name}: {in_words(answers[name])}")
+        if options.json:
+            print(json.dumps({"predictions": [{"input": n, "answer": plain(a)} for n, a in answers.items()]}))
+    return 0
+
+
+def _selftest(options: argparse.Namespace) -> int:
+    from edgekit_runtime.bundle import Bundle
+    from edgekit_runtime.selftest import selftest
+
+    with Bundle.open(options.bundle) as bundle:
+        report = selftest(bundle, variant=options.variant, backend=options.backend, threads=options.threads)
+    if options.json:
+        print(json.dumps({"passed": report.passed, **dataclasses.asdict(report)}))
+    else:
+        print(
+            f"{report.variant} on {report.backend}, compared with {report.reference}, {report.samples} golden samples"
+        )
+        for c in report.comparisons:
+            print(
+                f"  {'ok  ' if c.passed else 'FAIL'} output {c.output}: largest difference {c.largest:.3g}, "
+                f"{c.tolerance.absolute:.3g} allowed"
+            )
+        if report.decoder:
+            print(
+                f"  note: pictures decode {report.decoder:.2f} grey levels otherwise here"
+                f" (at most {report.decoder_allowed:g})"
+            )
+    report.require()
+    if not options.json:
+        print("self-test passed")
+    return 0
+
+
+def _benchmark(options: argparse.Namespace) -> int:
+    from edgekit_runtime.benchmark import benchmark, store
+
+    result = benchmark(
+        options.bundle,
+        variant=options.variant,
+        backend=options.backend,
+        threads=options.threads,
+        seconds=options.seconds,
+    )
+    sidecar = store(options.bundle, result)
+    if options.json:
+        print(json.dumps(dataclasses.asdict(result)))
+    else:
+        print(
+            f"{result.variant} on {result.backend}: p50 {result.p50_ms:.3f} ms, p90 {result.p90_ms:.3f}, "
+            f"p99 {result.p99_ms:.3f} ({result.iterations} inferences); raw sample to answer p50 "
+            f"{result.whole_p50_ms:.3f} ms\nmeasured on {result.measured_on}; kept in {sidecar}"
+        )
+    return 0
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from edgekit_runtime.bundle import Bundle
+
+    with Bundle.open(options.bundle) as bundle:
+        manifest, digest = bundle.manifest, bundle.digest
+    if options.json:
+        sys.stdout.write(manifest.to_json().decode())
+        return 0
+    print(f"{manifest.name} for {manifest.target}, {manifest.task}, digest {digest[:16]}")
+    for v in manifest.variants:
+        mark = "*" if v.name == manifest.chosen else " "
+        figures = ", ".join(f"{k} {x:.4g}" for k, x in v.metrics.items()) or "accuracy not measured"
+        print(f" {mark} {v.name}: {manifest.files[v.file].bytes / 1000:,.1f} KB, {figures}")
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from edgekit_runtime.doctor import as_json, examine
+
+    findings = examine()
+    if options.json:
+        print(as_json(findings))
+    else:
+        for f in findings:
+            print(f"{f.state:<7} {f.subject}: {f.detail}" + (f"  ->  {f.fix}" if f.fix else ""))
+    broken = any(f.state == "broken" for f in findings)
+    usable = any(f.state == "works" and f.subject.startswith("back end") for f in findings)
+    return 1 if broken else 0 if usable else 4
+
+
+_VERBS = {
+    "predict": _predict,
+    "selftest": _selftest,
+    "benchmark": _benchmark,
+    "inspect": _inspect,
+    "doctor": _doctor,
+}

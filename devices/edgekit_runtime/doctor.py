@@ -1,0 +1,88 @@
+"""What works on this machine: every back end really runs a model of one operation, in a process of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgekit_runtime.backends import backend, backend_names
+
+_CHILD = """
+import sys
+import numpy as np
+from edgekit_runtime.backends import backend
+from edgekit_runtime.errors import EdgekitError
+chosen = backend(sys.argv[1])
+try:
+    session = chosen.open(chosen.probe_model(), threads=1)
+    answer = session.run([np.array([[1, 2, 3, 4]], np.float32)])[0]
+except EdgekitError as error:
+    sys.exit("edgekit:" + str(error))
+if answer.tolist() != [[2, 4, 6, 8]]:
+    sys.exit("edgekit:it answers " + str(answer.tolist()) + " where [[2, 4, 6, 8]] is right")
+"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        subject: What.
+        state: ``works``, ``absent`` or ``broken``.
+        detail: Version, or what is wrong.
+        fix: What to do, or empty.
+    """
+
+    subject: str
+    state: str
+    detail: str
+    fix: str = ""
+
+
+def probe(name: str, *, timeout: float = 120.0) -> Finding:
+    """Run one back end's probe model in a child process, so that a crash there is a finding and not our end."""
+    chosen = backend(name)
+    version = chosen.version()
+    fix = f'pip install "edgekit-runtime[{chosen.extra}]"'
+    if version is None:
+        return Finding(f"back end {name}", "absent", f"{chosen.package} is not installed", fix)
+    try:
+        result = subprocess.run(
+            [sys.executable, "-c", _CHILD, name], capture_output=True, text=True, timeout=timeout, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return Finding(f"back end {name}", "broken", f"{version} did not answer within {timeout:g} s", fix)
+    if result.returncode == 0:
+        return Finding(f"back end {name}", "works", version)
+    last = (result.stderr.strip().splitlines() or [f"it ended with code {result.returncode}"])[-1]
+    message, _, hint = last.replace("edgekit:", "").rpartition(": ")
+    if "edgekit:" not in last:
+        message, hint = (f"it died with {last[:200]}", fix)
+    return Finding(f"back end {name}", "broken", f"{version}: {message or hint}", hint if message else fix)
+
+
+def examine() -> list[Finding]:
+    """Look at Python, numpy, picture decoders and every registered back end."""
+    findings = [
+        Finding("Python", "works", f"{platform.python_version()} on {platform.machine()} ({platform.platform()})"),
+        Finding("numpy", "works", np.__version__),
+    ]
+    decoders = [name for name, package in (("OpenCV", "cv2"), ("Pillow", "PIL")) if importlib.util.find_spec(package)]
+    findings.append(
+        Finding("picture decoder", "works", ", ".join(decoders))
+        if decoders
+        else Finding("picture decoder", "absent", "neither OpenCV nor Pillow", 'pip install "edgekit-runtime[camera]"')
+    )
+    return findings + [probe(name) for name in backend_names()]
+
+
+def as_json(findings: list[Finding]) -> str:
+    """One JSON object."""
+    return json.dumps({"findings": [vars(f) for f in findings]}, indent=2)

@@ -1,0 +1,126 @@
+"""A specification as a whole: raw sample in, model input out; model output in, answer out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Callable, Union
+
+import numpy as np
+
+from edgekit_runtime.errors import SpecificationError
+from edgekit_runtime.manifest import SpecificationData
+from edgekit_runtime.specification.lookup import Quantize, fuse
+from edgekit_runtime.specification.step import Context, Step, Tensors, step_from_plain
+
+KINDS = ("image", "audio", "table", "text", "tensor")
+
+
+@dataclass(frozen=True)
+class Specification:
+    """Pre- and post-processing of one model.
+
+    Attributes:
+        kind: What a raw sample is: ``image`` (encoded bytes, a path, or a decoded uint8 picture of height x width x
+            RGB), ``audio`` (wav bytes, a path, or a float waveform), ``table`` (a mapping or a sequence of numbers),
+            ``text`` (a string) or ``tensor`` (an array without batch axis, or a mapping of input name to array).
+        input: Steps from the raw sample to the model's input, without batch axis.
+        output: Steps from the model's outputs (mapping of name to array, without batch axis) to the answer.
+    """
+
+    kind: str
+    input: tuple[Step, ...] = ()
+    output: tuple[Step, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise SpecificationError(f"a specification cannot be of kind {self.kind!r:.40}", f"use {', '.join(KINDS)}")
+
+    @cached_property
+    def _fused(self) -> tuple[Callable[[Any, Context], Any], ...]:
+        """The input steps as they are run: pointwise ones on pictures are one table look-up."""
+        return fuse(self.input) if self.kind == "image" else self.input
+
+    def fused(self, quantize: Quantize) -> Callable[[Any, Context], np.ndarray]:
+        """`preprocess` and the quantization of a variant's only input, in one pass over a picture where that can be.
+
+        Args:
+            quantize: Scale, zero point and element type of the variant's input.
+
+        Returns:
+            A function of a raw sample and its context that gives what quantizing the result of `preprocess` gives,
+            to the bit.
+        """
+        steps = (*self.input, quantize)
+        runnable = fuse(steps) if self.kind == "image" else steps
+
+        def preprocess(raw: Any, context: Context) -> np.ndarray:
+            value = raw
+            for step in runnable:
+                value = step(value, context)
+            return np.asarray(value)
+
+        return preprocess
+
+    @classmethod
+    def from_data(cls, data: SpecificationData) -> Specification:
+        """Build from the manifest's plain data.
+
+        Raises:
+            SpecificationError: Unknown kind, step or setting.
+        """
+        return cls(
+            kind=data.kind,
+            input=tuple(step_from_plain(s, f"input step {i + 1}") for i, s in enumerate(data.input)),
+            output=tuple(step_from_plain(s, f"output step {i + 1}") for i, s in enumerate(data.output)),
+        )
+
+    def to_data(self) -> SpecificationData:
+        """The plain data for the manifest."""
+        return SpecificationData(
+            kind=self.kind,
+            input=tuple(s.to_plain() for s in self.input),
+            output=tuple(s.to_plain() for s in self.output),
+        )
+
+    def preprocess(self, raw: Any, context: Context) -> Union[np.ndarray, Tensors]:
+        """One raw sample to the model's input, without batch axis.
+
+        Returns:
+            An array for the model's only input, or a mapping of input name to array.
+
+        Raises:
+            SpecificationError: The sample is not what the specification says.
+        """
+        value = raw
+        for step in self._fused:
+            value = step(value, context)
+        return value  # type: ignore[no-any-return]
+
+    def scores(self, outputs: Tensors, context: Context) -> Any:
+        """Model outputs of one sample to scores: every output step but those that present.
+
+        Returns:
+            The first output's array where no step changed it.
+        """
+        value: Any = outputs
+        for step in self.output:
+            if step.presents:
+                break
+            value = step(value, context)
+        if value is not outputs:
+            return value
+        if not outputs:
+            raise SpecificationError("the model has no output")
+        return next(iter(value.values()))
+
+    def postprocess(self, outputs: Tensors, context: Context) -> Any:
+        """Model outputs of one sample to the answer: every output step.
+
+        Returns:
+            What the last step gives; the mapping of outputs itself where there are no steps.
+        """
+        value: Any = outputs
+        for step in self.output:
+            value = step(value, context)
+        return value

@@ -1,0 +1,36 @@
+"""edgekit: take a trained model to a device, and know that it still works there.
+
+The public face: `export` with an `ExportPlan`, `open_dataset`, `load_target`, `Bundle`, `Runtime`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgekit.data import open_dataset
+    from edgekit.pipeline import ExportResult, export
+    from edgekit.plan import ExportPlan
+    from edgekit.targets import load_target
+    from edgekit_runtime import Bundle, Runtime
+
+__version__ = "0.1.0"
+__all__ = ["Bundle", "ExportPlan", "ExportResult", "Runtime", "__version__", "export", "load_target", "open_dataset"]
+
+_LAZY = {
+    "Bundle": "edgekit_runtime",
+    "ExportPlan": "edgekit.plan",
+    "ExportResult": "edgekit.pipeline",
+    "Runtime": "edgekit_runtime",
+    "export": "edgekit.pipeline",
+    "load_target": "edgekit.targets",
+    "open_dataset": "edgekit.data",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that the command line answers at once."""
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

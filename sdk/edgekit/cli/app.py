@@ -1,0 +1,32 @@
+"""The `edgekit` application: its verbs, each imported from its own file."""
+
+from __future__ import annotations
+
+import typer
+
+from edgekit.cli import bundles, export, machine
+
+app = typer.Typer(
+    name="edgekit",
+    help="Take a trained model to a Raspberry Pi, a Jetson, a Coral - and know that it still works there.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    epilog="Exit codes: 0 done, 1 failed, 2 bad usage, 3 contract broken, 4 something needed is missing. "
+    "`--debug` anywhere shows the traceback of an error.",
+)
+
+
+@app.callback()
+def _root() -> None:
+    """Take a trained model to a device, and know that it still works there."""
+
+
+app.command("export")(export.export_command)
+app.command("run")(bundles.run_command)
+app.command("eval")(bundles.eval_command)
+app.command("benchmark")(bundles.benchmark_command)
+app.command("inspect")(bundles.inspect_command)
+app.command("targets")(machine.targets_command)
+app.command("doctor")(machine.doctor_command)
+app.command("demo")(machine.demo_command)

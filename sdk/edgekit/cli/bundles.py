@@ -1,0 +1,135 @@
+"""`edgekit run|eval|benchmark|inspect`: bundles on this workstation."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Bundle_ = Annotated[Path, typer.Argument(help="the .edgekit file")]
+Variant_ = Annotated[str | None, typer.Option(help="variant to use; the chosen one by default")]
+Backend_ = Annotated[str | None, typer.Option(help="the only back end that will do: litert, tflite, onnx")]
+Json_ = Annotated[bool, typer.Option("--json", help="print one JSON object to standard output")]
+
+
+def run_command(
+    bundle: Bundle_,
+    inputs: Annotated[list[str], typer.Argument(help="pictures, wav files, .json rows or .npy arrays")],
+    variant: Variant_ = None,
+    backend: Backend_ = None,
+    json: Json_ = False,
+) -> None:
+    """Answer for raw inputs, exactly as the device will."""
+    _runtime_cli("predict", bundle, variant, backend, json, inputs)
+
+
+def benchmark_command(
+    bundle: Bundle_,
+    seconds: Annotated[float, typer.Option(help="how long to time")] = 3.0,
+    variant: Variant_ = None,
+    backend: Backend_ = None,
+    json: Json_ = False,
+) -> None:
+    """Latency on this machine, kept in the sidecar beside the bundle."""
+    _runtime_cli("benchmark", bundle, variant, backend, json, [], [f"--seconds={seconds}"])
+
+
+def _runtime_cli(
+    verb: str,
+    bundle: Path,
+    variant: str | None,
+    backend: str | None,
+    as_json: bool,
+    inputs: list[str],
+    more: list[str] | None = None,
+) -> None:
+    """The same code as on the device."""
+    from edgekit_runtime.cli import main
+
+    options = [f"--variant={variant}"] if variant else []
+    options += [f"--backend={backend}"] if backend else []
+    options += ["--json"] if as_json else []
+    main([verb, *options, *(more or []), "--", str(bundle), *inputs])
+
+
+def eval_command(
+    bundle: Bundle_,
+    data: Annotated[str, typer.Option(help="labelled data set; its test split is used unless --split says otherwise")],
+    label: Annotated[str | None, typer.Option(help="label column of a table")] = None,
+    variant: Variant_ = None,
+    backend: Backend_ = None,
+    limit: Annotated[int | None, typer.Option(help="evaluate on at most this many samples")] = None,
+    split: Annotated[str, typer.Option(help="test, train, validation or all")] = "test",
+    json: Json_ = False,
+) -> None:
+    """Measure a bundle's accuracy on a data set."""
+    from edgekit.cli.show import console, print_json, table
+    from edgekit.data import open_dataset
+    from edgekit.evaluate import evaluate
+    from edgekit_runtime import Runtime
+    from edgekit_runtime.errors import UsageError
+
+    out = console(json)
+    with Runtime.open(bundle, variant=variant, backend=backend) as runtime:
+        dataset = open_dataset(data, label=label, labels_order=runtime.manifest.labels or None)
+        every = [s for name in dataset.splits for s in dataset.splits[name]]
+        samples = (every if split == "all" else list(dataset.split(split)))[:limit]
+        if not samples:
+            raise UsageError(f"{data} has no samples in split {split!r}", f"it has {', '.join(dataset.splits)}, all")
+        with out.status(f"evaluating {len(samples)} samples"):
+            scores = [runtime.scores(s.load()) for s in samples]
+        result = evaluate(scores, samples, dataset.task, dataset.labels)
+    if json:
+        print_json({"metrics": dict(result.metrics), "samples": result.samples})
+        return
+    table(out, [("metric", "left"), ("value", "right")], [[n, f"{v:.4f}"] for n, v in result.metrics.items()])
+    out.print(f"{result.samples} samples")
+
+
+def inspect_command(bundle: Bundle_, json: Json_ = False) -> None:
+    """Print what a bundle says about itself."""
+    from edgekit.cli.show import console, kilobytes, table
+    from edgekit_runtime import Bundle
+
+    with Bundle.open(bundle) as opened:
+        manifest, digest = opened.manifest, opened.digest
+    if json:
+        sys.stdout.write(manifest.to_json().decode())
+        return
+    out = console(False)
+    out.print(f"[bold]{manifest.name}[/] for {manifest.target} · {manifest.task} · digest {digest[:16]}")
+    out.print(f"source  {manifest.source.framework}: {manifest.source.name} ({manifest.source.sha256[:12]})")
+    for side, infos in (("input", manifest.inputs), ("output", manifest.outputs)):
+        for info in infos:
+            out.print(f"{side:<7} {info.name} {info.dtype} {list(info.shape)}", markup=False)
+    steps = " → ".join(
+        str(s["step"]) for s in (*manifest.specification.input, {"step": "MODEL"}, *manifest.specification.output)
+    )
+    out.print(f"spec    {manifest.specification.kind}: {steps}", markup=False)
+    rows = [
+        [
+            v.name + (" ←" if v.name == manifest.chosen else ""),
+            kilobytes(manifest.files[v.file].bytes),
+            ", ".join(f"{k} {x:.4f}" for k, x in list(v.metrics.items())[:3]) or "not measured",
+            v.measured_with or "-",
+            ", ".join(v.backends),
+        ]
+        for v in manifest.variants
+    ]
+    columns = [
+        ("variant", "left"),
+        ("KB", "right"),
+        ("metrics", "left"),
+        ("measured with", "left"),
+        ("runs on", "left"),
+    ]
+    table(out, columns, rows)
+    for used in manifest.data:
+        out.print(
+            f"{used.role:<12} {used.samples} samples, {len(used.classes)} classes, {used.origin} ({used.sha256[:12]})"
+        )
+    out.print(f"golden       {len(manifest.golden.samples)} samples")
+    for warning in manifest.warnings:
+        out.print(f"[yellow]![/] {warning}")

@@ -1,0 +1,184 @@
+"""`edgekit export`: a trained model to a verified bundle."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgekit.plan import ExportPlan
+from edgekit_runtime.errors import ContractBroken, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from edgekit.pipeline import ExportResult
+
+
+def export_command(
+    model: Annotated[
+        str | None, typer.Argument(help=".keras, .h5, SavedModel, .onnx, .tflite, .pt2, or file.py:factory")
+    ] = None,
+    target: Annotated[str | None, typer.Option("--target", "-t", help="device, as in `edgekit targets`")] = None,
+    output: Annotated[str | None, typer.Option("--output", "-o", help="bundle to write")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="data set that measures accuracy; its training split calibrates")
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="label column of a table")] = None,
+    labels: Annotated[str | None, typer.Option(help="file with one class name a line, in the model's order")] = None,
+    calibration_data: Annotated[str | None, typer.Option(help="data set for quantization calibration instead")] = None,
+    calibration_samples: Annotated[int, typer.Option(help="how many samples calibrate")] = 200,
+    preprocess: Annotated[
+        str | None,
+        typer.Option(help="how inputs are prepared: 0..255, 0..1, -1..1, imagenet, kws-mfcc or a JSON file"),
+    ] = None,
+    format: Annotated[str | None, typer.Option(help="onnx or tflite; the target's first by default")] = None,
+    quantize: Annotated[str, typer.Option(help="fp32, fp16, dynamic, int8, w8a16 or auto")] = "auto",
+    max_drop: Annotated[float | None, typer.Option(help="largest allowed drop of the metric, 0.01 = one point")] = None,
+    weights: Annotated[str | None, typer.Option(help="state.pt or .safetensors for a PyTorch factory")] = None,
+    input_shape: Annotated[str | None, typer.Option(help="as 1,3,224,224; -1 for an extent that may vary")] = None,
+    task: Annotated[str | None, typer.Option(help="classification, regression or none")] = None,
+    keep: Annotated[
+        str, typer.Option(help="chosen: only the chosen variant goes into the bundle; all: every one")
+    ] = "chosen",
+    limit: Annotated[int | None, typer.Option(help="evaluate on at most this many samples")] = None,
+    trust: Annotated[bool, typer.Option("--trust", help="allow files that run code when they are loaded")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an existing bundle")] = False,
+    config: Annotated[Path | None, typer.Option(help="a plan that --dry-run printed")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the resolved plan and stop")] = False,
+    json: Annotated[bool, typer.Option("--json", help="print one JSON object to standard output")] = False,
+) -> None:
+    """Export a trained model to a bundle that is quantized for the target and has proven its accuracy."""
+    given: dict[str, Any] = {
+        "output": output, "data": data, "label": label, "labels": labels, "calibration_data": calibration_data,
+        "preprocess": preprocess, "format": format, "max_drop": max_drop, "weights": weights, "task": task,
+        "limit": limit,
+    }  # fmt: skip
+    given = {k: v for k, v in given.items() if v is not None}
+    given |= {k: True for k, v in {"trust": trust, "overwrite": overwrite}.items() if v}
+    defaults = {
+        "calibration_samples": (calibration_samples, 200),
+        "quantize": (quantize, "auto"),
+        "keep": (keep, "chosen"),
+    }
+    given |= {k: v for k, (v, default) in defaults.items() if v != default}
+    if input_shape is not None:
+        given["input_shape"] = _shape(input_shape)
+    if config is not None:
+        try:
+            text = config.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"cannot read {config}", "make one with --dry-run") from error
+        if model is not None:
+            given["model"] = model
+        if target is not None:
+            given["target"] = target
+        plan = ExportPlan.from_json(text, **given)
+    else:
+        if model is None or target is None:
+            raise UsageError("export needs a model and a target", "edgekit export MODEL --target pi")
+        plan = ExportPlan(model=model, target=target, **given)
+    if dry_run:
+        from edgekit.targets import resolve_target
+
+        print(replace(plan, target=resolve_target(plan.target).target.name, output=None or plan.output).to_json())
+        return
+    _export(plan, json)
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    try:
+        shape = tuple(int(part) for part in text.replace("x", ",").split(","))
+    except ValueError:
+        shape = ()
+    if not shape or any(extent == 0 or extent < -1 for extent in shape):
+        raise UsageError(f"--input-shape {text!r} is not a shape", "write it as 1,3,224,224")
+    return shape
+
+
+def _export(plan: ExportPlan, as_json: bool) -> None:
+    from edgekit.cli.show import TerminalProgress, console, print_json
+    from edgekit.pipeline import export
+    from edgekit.speed import measure
+
+    out = console(as_json)
+    result = export(plan, TerminalProgress(out))
+    latency = measure(result.bundle)
+    _print(out, result, latency, plan.max_drop)
+    if as_json:
+        print_json(summary(result, latency))
+    if not result.choice.held:
+        raise ContractBroken(
+            f"the contract is broken: {result.choice.remark}", f"the best so far is in {result.bundle}"
+        )
+
+
+def summary(result: ExportResult, latency: dict[str, float]) -> dict[str, Any]:
+    """What `export --json` prints; latencies are this machine's."""
+    rows = [
+        {
+            "name": r.variant.name,
+            "format": r.variant.format,
+            "precision": r.variant.precision,
+            "bytes": r.bytes,
+            "metrics": dict(r.variant.metrics),
+            "fidelity": dict(r.variant.fidelity),
+            "latency_ms": latency.get(r.variant.name),
+        }
+        for r in result.variants
+    ]
+    drop = next(r.drop for r in result.variants if r.variant.name == result.choice.name)
+    return {
+        "bundle": str(result.bundle),
+        "digest": result.digest,
+        "target": result.manifest.target,
+        "source": {"framework": result.manifest.source.framework, "metrics": dict(result.manifest.source.metrics)},
+        "variants": rows,
+        "chosen": result.choice.name,
+        "drop": drop,
+        "contract": {"held": result.choice.held},
+        "warnings": list(result.manifest.warnings),
+    }
+
+
+def _print(out: Console, result: ExportResult, latency: dict[str, float], max_drop: float | None) -> None:
+    from edgekit.cli.show import kilobytes, table
+
+    metrics = list(result.source.metrics)[:4] if result.source else []
+    rows = []
+    if result.source:
+        rows.append(["source", "", "", *(f"{result.source.metrics[m]:.4f}" for m in metrics), "", ""])
+    for r in result.variants:
+        mark = " ←" if r.variant.name == result.choice.name else ""
+        rows.append(
+            [
+                r.variant.name + mark,
+                r.variant.precision,
+                kilobytes(r.bytes),
+                *(f"{r.variant.metrics[m]:.4f}" if m in r.variant.metrics else "-" for m in metrics),
+                "-" if r.drop is None else f"{r.drop:+.4f}",
+                f"{latency[r.variant.name]:.2f}" if r.variant.name in latency else "",
+            ]
+        )
+    columns = [("variant", "left"), ("precision", "left"), ("KB", "right")]
+    columns += [(m, "right") for m in metrics] + [("drop", "right"), ("ms here", "right")]
+    out.print()
+    table(out, columns, rows)
+    if result.source is None:
+        out.print("[yellow]accuracy was not measured[/] (no --data)")
+    if max_drop is not None:
+        out.print(f"contract: drop at most {max_drop:g} - {'held' if result.choice.held else '[red]broken[/]'}")
+    name = result.bundle
+    extra = _extra(result)
+    out.print(f"\nbundle  {name}\nnext    edgekit run {name} INPUT", soft_wrap=True)
+    out.print(
+        f'        on the device: pip install "edgekit-runtime\\[{extra}]" && edgekit-runtime selftest {name.name}'
+    )
+
+
+def _extra(result: ExportResult) -> str:
+    from edgekit.targets import load_target
+
+    return load_target(result.manifest.target).extra

@@ -1,0 +1,57 @@
+"""Choosing among measured variants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+AUTO_DROP = 0.05
+"""Where no limit was given, `auto` steps down to the next precision above this drop of the primary metric."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A variant and what was measured of it.
+
+    Attributes:
+        name: Variant name.
+        drop: Source metric minus its own, None where accuracy was not measured.
+    """
+
+    name: str
+    drop: float | None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which variant ships, and whether the contract holds.
+
+    Attributes:
+        name: Variant name.
+        held: Whether its drop is within the limit; true where there is no limit.
+        remark: What to tell the user, or empty.
+    """
+
+    name: str
+    held: bool
+    remark: str = ""
+
+
+def choose(candidates: Sequence[Candidate], max_drop: float | None) -> Choice:
+    """The first candidate whose drop is within the limit, else the one with the smallest drop.
+
+    Args:
+        candidates: In the target's order of preference; at least one.
+        max_drop: The limit; None applies `AUTO_DROP` to step down from a collapsed precision.
+    """
+    limit = AUTO_DROP if max_drop is None else max_drop
+    first = candidates[0]
+    for candidate in candidates:
+        if candidate.drop is None or candidate.drop <= limit:
+            if candidate is first:
+                return Choice(candidate.name, True)
+            lost = "" if first.drop is None else f"{first.name} loses {first.drop:.4f}, more than {limit:g}; "
+            return Choice(candidate.name, True, f"{lost}{candidate.name} is used instead")
+    best = min(candidates, key=lambda c: c.drop if c.drop is not None else 0.0)
+    remark = f"no variant stays within a drop of {limit:g}; the best, {best.name}, loses {best.drop:.4f}"
+    return Choice(best.name, max_drop is None, remark)

@@ -1,0 +1,8 @@
+"""Data sets: one file per kind, splits and hashes shared."""
+
+from edgekit.data.dataset import Dataset
+from edgekit.data.registry import open_dataset
+from edgekit.data.sample import Sample
+from edgekit.data.splits import overlap
+
+__all__ = ["Dataset", "Sample", "open_dataset", "overlap"]

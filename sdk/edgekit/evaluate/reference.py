@@ -1,0 +1,112 @@
+"""What the monitor on the device will compare with: made from the training split, on the variant that ships."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from edgekit.data import Dataset, Sample
+from edgekit.evaluate.evaluation import Evaluation, per_class
+from edgekit_runtime.manifest import ConfidenceBin, Monitoring, Quantiles
+from edgekit_runtime.runtime import Runtime
+from edgekit_runtime.specification.pictures import decode_picture
+from edgekit_runtime.specification.summaries import picture_summary, sound_summary
+
+BINS = 32
+_CONFIDENCE_BINS = 10
+_ROUNDING = 0.02  # a dequantized probability may be a step or two outside 0..1
+
+
+def quantiles(values: Sequence[float]) -> Quantiles:
+    """33 edges of 32 bins with equal shares of the finite values."""
+    array = np.asarray(values, np.float64)
+    finite = array[np.isfinite(array)]
+    if not finite.size:
+        return Quantiles((0.0,) * (BINS + 1), nulls=1.0)
+    edges = np.quantile(finite, np.linspace(0, 1, BINS + 1))
+    return Quantiles(
+        tuple(float(e) for e in edges), float(finite.mean()), float(finite.std()), float(1 - finite.size / array.size)
+    )
+
+
+def _inputs(kind: str, raw: Any) -> dict[str, float]:
+    if kind == "image":
+        return picture_summary(decode_picture(raw))
+    if kind == "audio":
+        from edgekit_runtime.specification.audio import read_wav
+
+        return sound_summary(read_wav(raw)[0])
+    if kind == "table" and isinstance(raw, Mapping):
+        return {k: float(v) if isinstance(v, (int, float)) else float("nan") for k, v in raw.items()}
+    return {}
+
+
+def monitoring_reference(
+    runtime: Runtime,
+    reference: Sequence[Sample],
+    held_out: Sequence[Sample],
+    task: str,
+    dataset: Dataset,
+    evaluation: Evaluation | None = None,
+) -> Monitoring:
+    """Reference distributions.
+
+    Args:
+        runtime: The variant that ships.
+        reference: Training samples for inputs and output scores.
+        held_out: Samples the model was not trained on, for the confidence table.
+        task: The model's task.
+        dataset: Where both come from.
+        evaluation: Of `runtime`'s variant on `held_out`, so that it need not run over them again.
+    """
+    inputs: dict[str, list[float]] = {}
+    scores = []
+    for sample in reference:
+        raw = sample.load()
+        for name, value in _inputs(dataset.kind, raw).items():
+            inputs.setdefault(name, []).append(value)
+        scores.append(np.asarray(runtime.scores(raw), np.float32).reshape(-1))
+    stacked = np.stack(scores)
+    names = dataset.labels if len(dataset.labels) == stacked.shape[1] else tuple(map(str, range(stacked.shape[1])))
+    counts = Counter(
+        dataset.labels[int(s.label)] for s in dataset.split("train") if s.label is not None and dataset.labels
+    )
+    total = sum(counts.values())
+    table: tuple[ConfidenceBin, ...] = ()
+    if task == "classification" and held_out:
+        if evaluation is not None:
+            answers, targets = evaluation.scores, evaluation.targets
+        else:
+            answers = np.stack([np.asarray(runtime.scores(s.load()), np.float32).reshape(-1) for s in held_out])
+            targets = np.array([s.label for s in held_out])
+        table = confidence_table(per_class(answers), targets)
+    return Monitoring(
+        inputs={n: quantiles(v) for n, v in inputs.items()},
+        outputs={n: quantiles(stacked[:, i].tolist()) for i, n in enumerate(names)},
+        priors={n: c / total for n, c in sorted(counts.items())},
+        confidence=table,
+    )
+
+
+def confidence_table(scores: np.ndarray, targets: np.ndarray) -> tuple[ConfidenceBin, ...]:
+    """Accuracy by confidence (the largest score), in ten bins of equal width; empty bins are left out.
+
+    Empty where the scores are no probabilities: such a table would promise what it cannot know.
+
+    Args:
+        scores: (samples, classes).
+        targets: (samples,) class indices.
+    """
+    if scores.min() < -_ROUNDING or scores.max() > 1 + _ROUNDING:
+        return ()
+    confidence, right = scores.max(axis=1), scores.argmax(axis=1) == targets
+    edges = np.linspace(0, 1, _CONFIDENCE_BINS + 1)
+    place = np.clip(np.digitize(confidence, edges) - 1, 0, _CONFIDENCE_BINS - 1)
+    return tuple(
+        ConfidenceBin(float(edges[b]), float(edges[b + 1]), int(inside.sum()), float(right[inside].mean()))
+        for b in range(_CONFIDENCE_BINS)
+        if (inside := place == b).any()
+    )

@@ -1,0 +1,97 @@
+"""The plan of an export: all that was asked for as plain data, which `--dry-run` prints and `--config` replays."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edgekit_runtime.errors import UsageError
+from edgekit_runtime.plain import PlainDataError, decode, encode
+
+
+@dataclass(frozen=True)
+class ExportPlan:
+    """What to export, for what, how, and how good it must be.
+
+    Attributes:
+        model: Path, or ``file.py:factory``.
+        target: Target name.
+        output: Bundle to write; None for ``<model>-<target>.edgekit`` in the working folder.
+        data: Data set; its test split evaluates, its training split calibrates.
+        label: Label column of a table.
+        calibration_data: Data set for quantization calibration instead of the training split of `data`.
+        calibration_samples: How many samples calibrate.
+        preprocess: Name of a preset (``0..255``, ``0..1``, ``-1..1``, ``imagenet``, …) or a JSON file.
+        format: Model format; None for the target's first that the source can become.
+        quantize: Precision, or ``auto`` for what the target declares, checked.
+        max_drop: Largest allowed drop of the primary metric against the source, as a share (0.01 = 1 point).
+        weights: Weights file for factories.
+        input_shape: Shape of the only input with batch axis, where the model does not say.
+        labels: File with one class name a line, in the order of the model's scores.
+        task: ``classification``, ``regression`` or ``none``; None to follow the data set.
+        keep: ``chosen`` to put only the chosen variant into the bundle, ``all`` for every one.
+        limit: Largest number of evaluation samples, None for all.
+        trust: Whether files that run code when they are loaded are allowed.
+        overwrite: Whether an existing bundle may be replaced.
+    """
+
+    model: str
+    target: str
+    output: str | None = None
+    data: str | None = None
+    label: str | None = None
+    calibration_data: str | None = None
+    calibration_samples: int = 200
+    preprocess: str | None = None
+    format: str | None = None
+    quantize: str = "auto"
+    max_drop: float | None = None
+    weights: str | None = None
+    input_shape: tuple[int, ...] = ()
+    labels: str | None = None
+    task: str | None = None
+    keep: str = "chosen"
+    limit: int | None = None
+    trust: bool = False
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if self.max_drop is not None and not 0 <= self.max_drop < 1:
+            raise UsageError(f"--max-drop {self.max_drop:g} is not a share", "give 0.01 for one point")
+        if self.max_drop is not None and self.data is None:
+            raise UsageError("--max-drop needs a data set to measure with", "add --data")
+        if self.keep not in ("chosen", "all"):
+            raise UsageError(f"--keep {self.keep!r} is neither 'chosen' nor 'all'", "give one of them")
+        if self.calibration_samples < 1:
+            raise UsageError("--calibration-samples must be at least 1", "leave it out for 200")
+
+    def bundle_path(self) -> Path:
+        """Where the bundle goes."""
+        if self.output is not None:
+            path = Path(self.output)
+            return path if path.suffix == ".edgekit" else path.with_name(path.name + ".edgekit")
+        return Path(f"{self.model_name()}-{self.target}.edgekit")
+
+    def model_name(self) -> str:
+        """Short name of the model, safe in file names."""
+        stem = self.model.rsplit(":", 1)[-1] if ":" in self.model else Path(self.model.rstrip("/")).stem
+        return "".join(c if c.isalnum() or c in "-_" else "-" for c in stem) or "model"
+
+    def to_json(self) -> str:
+        """Plain data, settings at their default left out."""
+        return json.dumps(encode(self), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str, **changes: Any) -> ExportPlan:
+        """Read a plan; `changes` override it.
+
+        Raises:
+            UsageError: Not a plan.
+        """
+        try:
+            plan = decode(cls, json.loads(text), "plan")
+        except (ValueError, PlainDataError) as error:
+            raise UsageError(f"the configuration is not an export plan ({error})", "make one with --dry-run") from error
+        return replace(plan, **changes)

@@ -1,0 +1,6 @@
+"""Targets: data plus small hooks, one file each."""
+
+from edgekit.targets.registry import load_target, resolve_target, target_names
+from edgekit.targets.target import Check, Target
+
+__all__ = ["Check", "Target", "load_target", "resolve_target", "target_names"]

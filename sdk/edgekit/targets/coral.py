@@ -1,0 +1,21 @@
+"""Coral Edge TPU: int8 TFLite, whole numbers at both ends, fixed shapes; the Edge TPU compiler comes after."""
+
+from edgekit.targets.target import Target
+from edgekit_converters.limits import TargetLimits
+
+TARGET = Target(
+    name="coral",
+    title="Google Coral Edge TPU",
+    limits=TargetLimits(
+        formats=("tflite",),
+        precisions=("int8",),
+        channels_last=True,
+        integer_io=True,
+        static_shapes=True,
+        memory_bytes=8 * 2**20,
+    ),
+    backends={"tflite": ("litert", "tflite")},
+    python=("3.9", "3.11", "3.13"),
+    extra="litert",
+    notes=("This is the CPU twin, not yet compiled for the Edge TPU: run `edgetpu_compiler -s MODEL.tflite` on it.",),
+)

@@ -1,0 +1,20 @@
+"""Raspberry Pi 5: 64-bit Arm Cortex-A76 (dot-product instructions), Raspberry Pi OS bookworm or trixie."""
+
+from edgekit.targets.target import Target
+from edgekit_converters.limits import TargetLimits
+
+TARGET = Target(
+    name="pi5",
+    title="Raspberry Pi 5, 64-bit",
+    limits=TargetLimits(
+        formats=("tflite", "onnx"),
+        precisions=("int8", "fp32"),
+        max_opset=20,
+        max_ir=10,
+        channels_last=True,
+        memory_bytes=2 * 2**30,
+    ),
+    backends={"tflite": ("litert", "tflite"), "onnx": ("onnx",)},
+    python=("3.11", "3.13"),
+    extra="litert",
+)

@@ -1,0 +1,47 @@
+"""What a target is: data, plus a hook for checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekit_converters.limits import TargetLimits
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a target's checker says about one model file.
+
+    Attributes:
+        ok: Whether the model may ship.
+        message: One sentence.
+    """
+
+    ok: bool
+    message: str
+
+
+@dataclass(frozen=True)
+class Target:
+    """A device, as far as an exporter needs to know it.
+
+    Attributes:
+        name: What people type.
+        title: What it is called in print.
+        limits: Formats, precisions, op versions, memory.
+        backends: Format to the device back ends that run it there, best first.
+        python: Python versions that its system brings, newest last.
+        extra: Extra of ``edgekit-runtime`` to install there.
+        notes: Facts a user should know, one sentence each.
+        checks: Look at a finished model file; the Edge TPU and TensorRT op checkers register here.
+    """
+
+    name: str
+    title: str
+    limits: TargetLimits
+    backends: dict[str, tuple[str, ...]]
+    python: tuple[str, ...]
+    extra: str
+    notes: tuple[str, ...] = ()
+    checks: tuple[Callable[[Path], Check], ...] = ()

@@ -1,0 +1,100 @@
+"""Tiny models of every kind, made once: TensorFlow starts in child processes only."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgekit_converters.limits import TargetLimits
+
+LIMITS = TargetLimits(("tflite", "onnx"), channels_last=True)
+
+NETWORK = """
+import torch
+
+def network():
+    torch.manual_seed(0)
+    layers = [torch.nn.Conv2d(3, 8, 3, 2), torch.nn.ReLU(), torch.nn.Conv2d(8, 16, 3, 2), torch.nn.ReLU(),
+              torch.nn.Flatten(), torch.nn.Linear(16 * 9, 10)]
+    return torch.nn.Sequential(*layers)
+
+def nothing():
+    return 3
+"""
+
+KERAS = """
+import sys, os
+legacy = sys.argv[1] == "legacy"
+if legacy:
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    import tf_keras as keras
+else:
+    import keras
+keras.utils.set_random_seed(0)
+model = keras.Sequential([
+    keras.layers.Input((16, 16, 3)), keras.layers.Conv2D(8, 3, 2, activation="relu"),
+    keras.layers.DepthwiseConv2D(3), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(4, activation="softmax"),
+])
+model.save(sys.argv[2])
+if not legacy:
+    model.export(sys.argv[2].replace(".keras", "_saved"), verbose=False)
+"""
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Source kind to a model of it (``saved`` is a SavedModel folder)."""
+    import torch
+    from safetensors.torch import save_file
+
+    folder = tmp_path_factory.mktemp("models")
+    code = folder / "net.py"
+    code.write_text(NETWORK)
+    script = folder / "make.py"
+    script.write_text(KERAS)
+    for kind, name in (("new", "net.keras"), ("legacy", "old.h5")):
+        subprocess.run([sys.executable, str(script), kind, str(folder / name)], check=True, capture_output=True)
+    namespace: dict[str, object] = {}
+    exec(NETWORK, namespace)  # noqa: S102
+    network = namespace["network"]().eval()  # type: ignore[operator]
+    save_file(network.state_dict(), str(folder / "net.safetensors"))
+    torch.save(network.state_dict(), folder / "net.pt")
+    torch.export.save(torch.export.export(network, (torch.zeros(1, 3, 16, 16),)), folder / "net.pt2")
+    return {
+        "torch": code,
+        "keras": folder / "net.keras",
+        "keras-legacy": folder / "old.h5",
+        "saved": folder / "net_saved",
+        "pt2": folder / "net.pt2",
+        "safetensors": folder / "net.safetensors",
+        "pt": folder / "net.pt",
+    }
+
+
+@pytest.fixture(scope="session")
+def onnx_file(models: dict[str, Path]) -> Path:
+    """The torch network as a float ONNX file."""
+    return _lower(models, "onnx")
+
+
+@pytest.fixture(scope="session")
+def tflite_file(models: dict[str, Path]) -> Path:
+    """The torch network as a float TFLite file."""
+    return _lower(models, "tflite")
+
+
+def _lower(models: dict[str, Path], format: str) -> Path:
+    from edgekit_converters.registry import conversion, load_source
+    from edgekit_converters.source import SourceRequest
+
+    request = SourceRequest(f"{models['torch']}:network", models["safetensors"], {"": (-1, 3, 16, 16)})
+    return conversion("torch", format)(load_source(request), models["torch"].parent, LIMITS).path
+
+
+def calibration(count: int, shape: tuple[int, ...], name: str) -> list[dict[str, np.ndarray]]:
+    generator = np.random.default_rng(1)
+    return [{name: generator.random(shape, np.float32)} for _ in range(count)]

@@ -1,0 +1,124 @@
+"""Quantization passes: smaller, close, calibrated on what was given, replayable."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from edgekit_converters.errors import ConversionError, UsageError
+from edgekit_converters.fidelity import compare, random_feeds
+from edgekit_converters.passes import apply_recipe, format_name, precision_name, recipe_for
+from edgekit_converters.recipe import PassContext
+from edgekit_converters.registry import conversion, load_source
+from edgekit_converters.source import SourceRequest
+
+from .conftest import LIMITS, calibration
+
+
+@pytest.fixture(scope="session")
+def floats(onnx_file, tflite_file, tmp_path_factory):
+    """Format to (source, float model)."""
+    made = {}
+    for format, path in (("onnx", onnx_file), ("tflite", tflite_file)):
+        source = load_source(SourceRequest(str(path)))
+        made[format] = (source, conversion(format, format)(source, tmp_path_factory.mktemp(format), LIMITS))
+    return made
+
+
+def context(source, folder, limits=LIMITS, count=12):
+    info = source.inputs[0]
+    shape = tuple(1 if e == -1 else e for e in info.shape)
+    return PassContext(limits, folder, lambda: calibration(count, shape, info.name))
+
+
+@pytest.mark.parametrize(
+    ("format", "precision", "bound"),
+    [("onnx", "int8", 0.1), ("onnx", "fp16", 0.01), ("tflite", "int8", 0.1), ("tflite", "fp16", 0.01),
+     ("tflite", "w8a16", 0.05)],
+)  # fmt: skip
+def test_a_pass_stays_close_and_leaves_its_input_alone(floats, format, precision, bound, tmp_path):
+    source, model = floats[format]
+    before = model.path.read_bytes()
+    made = apply_recipe(recipe_for(precision, format, LIMITS), model, context(source, tmp_path))
+    assert model.path.read_bytes() == before and made.precision == precision
+    assert compare(source, made, random_feeds(source.inputs, 6, 3), strict=False).relative < bound
+    assert made.inputs[0].dtype == "float32"
+    assert json.loads(json.dumps(made.recipe)) == list(made.recipe)
+
+
+@pytest.mark.parametrize("format", ["onnx", "tflite"])
+def test_a_recipe_replays_to_the_same_file(floats, format, tmp_path):
+    source, model = floats[format]
+    files = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        made = apply_recipe(recipe_for("int8", format, LIMITS), model, context(source, tmp_path / name))
+        files.append(made.path.read_bytes())
+    assert files[0] == files[1]
+
+
+def test_tensorrt_gets_signed_symmetric_qdq(floats, tmp_path):
+    import onnx
+    from onnx import numpy_helper
+
+    source, model = floats["onnx"]
+    limits = replace(LIMITS, signed_activations=True)
+    made = apply_recipe(recipe_for("int8", "onnx", limits), model, context(source, tmp_path, limits))
+    graph = onnx.load(str(made.path)).graph
+    kinds = {n.op_type for n in graph.node}
+    assert "QuantizeLinear" in kinds and not kinds & {"QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"}
+    zero_points = {n.input[2] for n in graph.node if n.op_type == "QuantizeLinear"}
+    for tensor in graph.initializer:
+        if tensor.name in zero_points:
+            value = numpy_helper.to_array(tensor)
+            assert value.dtype == np.int8 and not value.any()
+
+
+def test_the_edge_tpu_gets_whole_numbers_at_both_ends(floats, tmp_path):
+    source, model = floats["tflite"]
+    limits = replace(LIMITS, integer_io=True)
+    made = apply_recipe(recipe_for("int8", "tflite", limits), model, context(source, tmp_path, limits))
+    for binding in (*made.inputs, *made.outputs):
+        assert binding.dtype == "int8" and binding.scale > 0
+    assert compare(source, made, random_feeds(source.inputs, 6, 3), strict=False).relative < 0.1
+
+
+def test_calibration_is_never_a_hidden_default(floats, tmp_path):
+    for format in ("onnx", "tflite"):
+        _, model = floats[format]
+        with pytest.raises(UsageError, match="--calibration-data"):
+            apply_recipe(recipe_for("int8", format, LIMITS), model, PassContext(LIMITS, tmp_path))
+
+
+def test_a_calibration_sample_with_nan_is_named(floats, tmp_path):
+    source, model = floats["onnx"]
+    samples = calibration(3, (1, 3, 16, 16), source.inputs[0].name)
+    samples[2][source.inputs[0].name][0, 0, 0, 0] = np.nan
+    with pytest.raises(ConversionError, match="sample 2 holds NaN"):
+        apply_recipe(recipe_for("int8", "onnx", LIMITS), model, PassContext(LIMITS, tmp_path, lambda: samples))
+
+
+@pytest.mark.parametrize("format", ["onnx", "tflite"])
+def test_dynamic_is_refused_where_it_would_be_slower(floats, format, tmp_path):
+    source, model = floats[format]
+    with pytest.raises(ConversionError, match="slow.*2 convolutions, 1 matrix product"):
+        apply_recipe(recipe_for("dynamic", format, LIMITS), model, context(source, tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("word", "name"), [("half", "fp16"), ("8", "int8"), ("INT8=True", "int8"), ("w8a8", "int8"), ("16", "fp16")]
+)
+def test_the_spellings_people_know(word, name):
+    assert precision_name(word) == name
+
+
+def test_mistyped_precisions_and_formats_get_the_closest():
+    assert format_name("litert") == "tflite" and format_name("engine") == "onnx"
+    with pytest.raises(UsageError, match="did you mean int8"):
+        precision_name("int88")
+    with pytest.raises(UsageError, match="did you mean onnx"):
+        format_name("onxx")

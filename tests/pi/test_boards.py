@@ -1,0 +1,152 @@
+"""The same bundles and the runtime's own tests on emulated boards."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from edgekit.demo import NETWORK, digits, train
+from edgekit.pipeline import export
+from edgekit.plan import ExportPlan
+from edgekit_runtime import Bundle
+
+WORDS = ["down", "go", "left", "no", "off", "on", "right", "stop", "up", "yes", "_silence_", "_unknown_"]
+
+
+@pytest.fixture(scope="session")
+def network(tmp_path_factory):
+    """Plan settings of the trained digits network."""
+    folder = tmp_path_factory.mktemp("network")
+    (folder / "network.py").write_text(NETWORK)
+    arrays = digits()
+    np.savez(folder / "digits.npz", **arrays)
+    train(arrays, folder / "network.py", folder / "digits.safetensors", lambda done, total: None)
+    return {
+        "model": f"{folder}/network.py:network",
+        "weights": f"{folder}/digits.safetensors",
+        "input_shape": (-1, 1, 32, 32),
+        "data": f"{folder}/digits.npz",
+        "preprocess": "0..1",
+    }
+
+
+def variants(bundle):
+    with Bundle.open(bundle) as opened:
+        return opened.manifest.variants
+
+
+def passes(board, bundle, variant, *options):
+    """Self-test one variant on a board and return the report."""
+    done = board.python("edgekit_runtime", "selftest", str(bundle), "--json", f"--variant={variant.name}", *options)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    report = json.loads(done.stdout)
+    assert report["passed"] and report["samples"] == 8 and report["variant"] == variant.name
+    return report
+
+
+def answers_as_here(board, bundle):
+    """Every variant of a bundle, on the board's own interpreter of the same version."""
+    for variant in variants(bundle):
+        report = passes(board, bundle, variant)
+        version = report["backend"]
+        assert report["reference"].startswith(f"{version} on "), "the board must have the exporter's interpreter"
+        if variant.format == "tflite" and variant.precision == "int8":
+            # whole-number outputs are bit-equal across architectures for one interpreter
+            assert [c["largest"] for c in report["comparisons"]] == [0.0] * len(report["comparisons"])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"target": "pi5", "keep": "all"},
+        {"target": "pi5", "keep": "all", "format": "onnx"},
+        {"target": "coral"},
+    ],
+    ids=["tflite", "onnx", "coral"],
+)
+def test_a_torch_network_answers_on_a_64_bit_board_as_here(boards, network, tmp_path, changes):
+    plan = ExportPlan(**network, **changes, output=str(tmp_path / "digits"))
+    answers_as_here(boards["pi64"], export(plan).bundle)
+
+
+def test_a_torch_network_answers_on_a_32_bit_board_with_its_own_interpreter(boards, network, tmp_path):
+    bundle = export(ExportPlan(**network, target="pi3", output=str(tmp_path / "digits"))).bundle
+    for variant in variants(bundle):
+        assert passes(boards["pi32"], bundle, variant, "--backend=tflite")["backend"] == "tflite 2.14.0"
+
+
+@pytest.mark.parametrize("format", ["tflite", "onnx"])
+def test_a_keras_network_sees_the_same_pictures_on_the_board(assets, boards, tmp_path, format):
+    """From JPEG bytes: another decoder or resizing would show in the float variants."""
+    folder = assets / "models/mobilenet_v1_025_128_imagenet_float"
+    plan = ExportPlan(
+        model=str(folder / "mobilenet_v1_025_128_imagenet_float.keras"),
+        target="pi5",
+        data=str(assets / "data/clothing_small_160"),
+        preprocess="0..255",
+        task="none",
+        format=format,
+        keep="all",
+        calibration_samples=50,
+        limit=20,
+        output=str(tmp_path / "pictures"),
+    )
+    bundle = export(plan).bundle
+    assert {v.precision for v in variants(bundle)} >= {"fp32", "int8"}
+    answers_as_here(boards["pi64"], bundle)
+
+
+@pytest.mark.parametrize("format", ["tflite", "onnx"])
+def test_an_old_keras_file_answers_on_the_board_as_here(assets, boards, tmp_path, format):
+    plan = ExportPlan(
+        model=str(assets / "models/vww_96/vww_96.h5"),
+        target="pi4",
+        calibration_data=str(assets / "data/clothing_small_160"),
+        calibration_samples=50,
+        preprocess="0..1",
+        format=format,
+        keep="all",
+        output=str(tmp_path / "vww"),
+    )
+    answers_as_here(boards["pi64"], export(plan).bundle)
+
+
+@pytest.mark.parametrize("model", ["kws_ref_model", "kws_ref_model_float32"])
+def test_keywords_from_raw_sound_pass_their_self_test_on_both_boards(assets, boards, tmp_path, model):
+    (tmp_path / "words.txt").write_text("\n".join(WORDS))
+    for target, board in (("pi4", "pi64"), ("pi3", "pi32")):
+        plan = ExportPlan(
+            model=str(assets / f"models/kws_ref/{model}.tflite"),
+            target=target,
+            data=str(assets / "data/speech_commands_test60"),
+            preprocess="kws-mfcc",
+            labels=str(tmp_path / "words.txt"),
+            limit=60,
+            output=str(tmp_path / target),
+        )
+        bundle = export(plan).bundle
+        for variant in variants(bundle):
+            passes(boards[board], bundle, variant)
+
+
+@pytest.mark.parametrize("name", ["pi64", "pi32"])
+def test_doctor_finds_the_boards_interpreters(boards, name):
+    done = boards[name].python("edgekit_runtime", "doctor", "--json")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    states = {f["subject"]: f["state"] for f in json.loads(done.stdout)["findings"]}
+    working = {"pi64": {"litert", "onnx"}, "pi32": {"tflite"}}[name]
+    assert {s for s in ("litert", "tflite", "onnx") if states[f"back end {s}"] == "works"} == working
+    assert "broken" not in states.values()
+
+
+@pytest.mark.parametrize("name", ["pi64", "pi32"])
+def test_the_runtime_passes_its_own_tests_on_the_board(boards, name):
+    """All but the one that runs a whole data set, which takes emulation minutes."""
+    done = boards[name].python(
+        "pytest", "-q", "-p", "no:cacheprovider", "--import-mode=importlib", "-c", "/dev/null",
+        "--rootdir", str(boards[name].root), "tests/runtime", "-k", "not as_accurate_as_published",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    assert " passed" in done.stdout

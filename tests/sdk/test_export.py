@@ -1,0 +1,262 @@
+"""From a model and data to a bundle: contracts, leaks, bad input, and the command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgekit.contract import Candidate, choose
+from edgekit.data import open_dataset, overlap
+from edgekit.demo import digits, train
+from edgekit.errors import DataError
+from edgekit.pipeline import export
+from edgekit.plan import ExportPlan
+from edgekit.targets import load_target, resolve_target, target_names
+from edgekit_runtime import Bundle, Runtime
+from edgekit_runtime.errors import EdgekitError, UsageError
+
+
+def edgekit(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "edgekit", *arguments], capture_output=True, text=True, cwd=cwd, check=False
+    )
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> Path:
+    """Folder with trained digits: network.py, digits.safetensors, digits.npz."""
+    from edgekit.demo import NETWORK
+
+    folder = tmp_path_factory.mktemp("digits")
+    (folder / "network.py").write_text(NETWORK)
+    arrays = digits()
+    np.savez(folder / "digits.npz", **arrays)
+    train(arrays, folder / "network.py", folder / "digits.safetensors", lambda _done, _total: None)
+    return folder
+
+
+def plan(trained: Path, output: Path, **changes) -> ExportPlan:
+    settings = {
+        "model": f"{trained}/network.py:network",
+        "target": "generic-cpu",
+        "weights": str(trained / "digits.safetensors"),
+        "input_shape": (-1, 1, 32, 32),
+        "data": str(trained / "digits.npz"),
+        "preprocess": "0..1",
+        "output": str(output),
+        **changes,
+    }
+    return ExportPlan(**settings)
+
+
+@pytest.mark.parametrize("target", target_names())
+def test_every_target_gets_a_bundle_that_holds_its_accuracy(target, trained, tmp_path):
+    result = export(plan(trained, tmp_path / "a", target=target, max_drop=0.02))
+    assert result.choice.held and result.source.metrics["accuracy"] > 0.95
+    limits = load_target(target).limits
+    with Bundle.open(result.bundle) as bundle:
+        manifest = bundle.manifest
+        variant = manifest.variant()
+        bundle.verify()
+    assert variant.format in limits.formats and variant.precision == limits.precisions[0] == "int8"
+    assert variant.metrics["accuracy"] >= result.source.metrics["accuracy"] - 0.02
+    assert len(manifest.golden.samples) == 8 and manifest.golden.expected
+    assert {d.role for d in manifest.data} == {"evaluation", "calibration", "reference"}
+    assert all(len(q.edges) == 33 for q in manifest.monitoring.outputs.values())
+    calibration = next(d for d in manifest.data if d.role == "calibration")
+    assert len(calibration.classes) == 10 and "training split" in calibration.origin
+    if limits.integer_io:
+        assert variant.inputs[0].dtype == variant.outputs[0].dtype == "int8"
+    with np.load(trained / "digits.npz") as arrays, Runtime.open(result.bundle) as model:
+        right = [model(x)[0].index == y for x, y in zip(arrays["x_test"][:50], arrays["y_test"][:50], strict=True)]
+    assert np.mean(right) > 0.9
+
+
+def test_the_same_export_gives_the_same_bytes(trained, tmp_path):
+    digests = {export(plan(trained, tmp_path / n, format="onnx")).digest for n in ("a", "b")}
+    assert len(digests) == 1
+
+
+def test_a_broken_contract_still_writes_the_best(trained, tmp_path):
+    """Calibrated on black pictures, int8 collapses: that is measured, not shipped in silence."""
+    x = np.zeros((20, 32, 32), np.uint8)
+    x[:, 0, 0] = np.arange(20)
+    np.savez(tmp_path / "black.npz", x_train=x, y_train=np.zeros(20, int), x_test=x[:1], y_test=[0])
+    result = export(plan(trained, tmp_path / "a", quantize="int8", max_drop=0.01, format="onnx",
+                         calibration_data=str(tmp_path / "black.npz"), keep="all"))  # fmt: skip
+    drops = {r.variant.precision: r.drop for r in result.variants}
+    assert drops["int8"] > 0.3
+    assert result.choice.name == "onnx-fp32" and result.choice.held and "loses" in result.choice.remark
+
+
+def test_choosing_among_measured_variants():
+    good, bad, worse = Candidate("a", 0.001), Candidate("b", 0.2), Candidate("c", 0.3)
+    assert choose([good, bad], 0.01).name == "a" and choose([bad, good], 0.01).name == "a"
+    broken = choose([worse, bad], 0.01)
+    assert broken.name == "b" and not broken.held and "0.2" in broken.remark
+    assert choose([Candidate("a", None)], None).held
+
+
+def test_calibrating_on_the_evaluation_split_is_refused(trained, tmp_path):
+    with np.load(trained / "digits.npz") as arrays:
+        np.savez(tmp_path / "leak.npz", x_train=arrays["x_test"], y_train=arrays["y_test"],
+                 x_test=arrays["x_test"], y_test=arrays["y_test"])  # fmt: skip
+        np.savez(tmp_path / "leaky.npz", x_train=arrays["x_test"], y_train=arrays["y_test"],
+                 x_test=arrays["x_train"][:5], y_test=arrays["y_train"][:5])  # fmt: skip
+    with pytest.raises(DataError, match="evaluation split"):
+        export(plan(trained, tmp_path / "a", calibration_data=str(tmp_path / "leaky.npz")))
+    assert not open_dataset(str(tmp_path / "leak.npz")).split("train")
+    assert not list(tmp_path.glob("*.edgekit"))
+
+
+def test_without_data_accuracy_is_said_not_to_be_measured(trained, tmp_path):
+    result = export(plan(trained, tmp_path / "a", data=None, preprocess=None, quantize="fp32"))
+    assert result.source is None and any("not measured" in w for w in result.manifest.warnings)
+    assert result.manifest.variant().fidelity["max_abs"] < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"preprocess": None}, "how pictures must be prepared"),
+        ({"preprocess": "0..2"}, "no preset"),
+        ({"target": "pi6"}, "did you mean pi"),
+        ({"target": "jetson-nano"}, "JetPack 4"),
+        ({"target": "coral", "data": None, "preprocess": None}, "int8 only"),
+        ({"target": "pi3", "format": "onnx"}, "does not run onnx"),
+        ({"quantize": "int7"}, "did you mean"),
+        ({"data": "nowhere"}, "no data set"),
+        ({"weights": "nowhere.pt"}, "no weights file"),
+    ],
+)
+def test_what_cannot_work_is_said_before_anything_is_written(trained, tmp_path, changes, message):
+    with pytest.raises(EdgekitError, match=message) as error:
+        export(plan(trained, tmp_path / "a", **changes))
+    assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
+
+
+def test_family_names_say_which_member_they_mean():
+    assert resolve_target("pi").target.name == "pi5" and "pi5" in resolve_target("pi").said
+    assert resolve_target("Jetson").target.name == "jetson-orin"
+    assert not resolve_target("pi5").said
+
+
+def test_the_command_line_end_to_end(trained, tmp_path):
+    arguments = ["export", f"{trained}/network.py:network", "--target", "jetson", "--weights", f"{trained}/digits.safetensors",
+                 "--input-shape", "-1,1,32,32", "--data", f"{trained}/digits.npz", "--preprocess", "0..1",
+                 "--output", "digits.edgekit"]  # fmt: skip
+    dry = edgekit(*arguments, "--dry-run", cwd=tmp_path)
+    assert dry.returncode == 0 and not list(tmp_path.iterdir())
+    (tmp_path / "plan.json").write_text(dry.stdout)
+    done = edgekit("export", "--config", "plan.json", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout)
+    assert printed["target"] == "jetson-orin" and printed["contract"]["held"] and printed["chosen"] == "onnx-int8"
+    again = edgekit(*arguments, cwd=tmp_path)
+    assert "jetson means jetson-orin" in again.stdout
+    assert again.returncode == 2 and "--overwrite" in again.stderr and "Traceback" not in again.stderr
+    measured = json.loads(
+        edgekit("eval", "digits.edgekit", "--data", f"{trained}/digits.npz", "--json", cwd=tmp_path).stdout
+    )
+    assert measured["metrics"]["accuracy"] == pytest.approx(printed["variants"][0]["metrics"]["accuracy"])
+    inspected = json.loads(edgekit("inspect", "digits.edgekit", "--json", cwd=tmp_path).stdout)
+    assert inspected["chosen"] == "onnx-int8" and "latency" not in json.dumps(inspected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["export"], 2), (["export", "a.onnx", "--target", "pi6"], 2), (["inspect", "no.edgekit"], 1), (["nonsense"], 2)],
+)
+def test_exit_codes_without_tracebacks(arguments, code, tmp_path):
+    done = edgekit(*arguments, cwd=tmp_path)
+    assert done.returncode == code and "Traceback" not in done.stderr and done.stderr
+
+
+@pytest.mark.parametrize("command", [["--help"], ["targets"], ["export", "--help"]])
+def test_nothing_heavy_is_imported_to_answer(command, tmp_path):
+    code = (
+        f"import sys; sys.argv = ['edgekit', *{command!r}]\n"
+        "from edgekit.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'tensorflow', 'keras', 'onnx', 'onnxruntime', 'sklearn', 'cv2', 'scipy'} & set(sys.modules)\n"
+        "sys.exit(repr(heavy) if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_tables_and_folders(tmp_path):
+    (tmp_path / "t.csv").write_text(
+        "a,b,y\n" + "".join(f"{i},{i % 3},{'yes' if i % 2 else 'no'}\n" for i in range(200))
+    )
+    table = open_dataset(str(tmp_path / "t.csv"), label="y")
+    assert table.task == "classification" and table.labels == ("no", "yes") and table.columns == ("a", "b")
+    assert not overlap(table.split("train"), table.split("test"))
+    assert open_dataset(str(tmp_path / "t.csv"), label="a").task == "regression"
+    for wrong, message in ((None, "--label"), ("z", "no column 'z'")):
+        with pytest.raises(DataError, match=message):
+            open_dataset(str(tmp_path / "t.csv"), label=wrong)
+    (tmp_path / "short.csv").write_text("a,y\n1,2\n3\n")
+    with pytest.raises(DataError, match="line 3"):
+        open_dataset(str(tmp_path / "short.csv"), label="y")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no data set of a known kind"):
+        open_dataset(str(tmp_path / "empty"))
+    np.savez(tmp_path / "nan.npz", x_train=np.full((3, 2), np.nan), y_train=[0, 1, 0])
+    with pytest.raises(DataError, match="row 0 .*NaN"):
+        open_dataset(str(tmp_path / "nan.npz"))
+    for name in ("full", "bare"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+    (tmp_path / "pictures/full/a.png").write_bytes(b"x")
+    with pytest.raises(DataError, match="'bare'.*no image samples"):
+        open_dataset(str(tmp_path / "pictures"))
+
+
+def test_a_plan_replays_and_a_wrong_one_is_refused():
+    wanted = ExportPlan(model="m.onnx", target="pi5", max_drop=0.01, data="d")
+    assert ExportPlan.from_json(wanted.to_json()) == wanted
+    with pytest.raises(UsageError, match="--data"):
+        ExportPlan(model="m.onnx", target="pi5", max_drop=0.01)
+    with pytest.raises(UsageError, match="not an export plan"):
+        ExportPlan.from_json("{}")
+
+
+def test_a_real_imagenet_network_knows_a_cat(assets, tmp_path):
+    """A published uint8 file is taken as it is, with the pre-processing that its scale stands for."""
+    folder = assets / "models/mobilenet_v1_025_128_imagenet"
+    model = str(folder / "mobilenet_v1_0.25_128_quant.tflite")
+    result = export(ExportPlan(model=model, target="pi5", output=str(tmp_path / "m"), preprocess="-1..1"))
+    names = (folder / "imagenet_labels.txt").read_text().splitlines()
+    with Runtime.open(result.bundle) as runtime:
+        scores = next(iter(runtime.tensors(assets / "data/pictures/cat.bmp").values()))
+    assert sum("cat" in names[i] for i in np.argsort(-scores)[:3]) == 3
+
+
+def test_a_real_detector_finds_the_cat(assets, tmp_path):
+    """FastestDet from someone else's ONNX file: its own pre-processing, boxes in pixels of the picture."""
+    specification = {
+        "kind": "image",
+        "input": [
+            {"step": "decode", "colour": "bgr"},
+            {"step": "resize", "height": 352, "width": 352},
+            {"step": "scale", "factor": 1 / 255},
+            {"step": "layout", "order": "chw"},
+        ],
+        "output": [{"step": "grid_boxes"}, {"step": "nms", "score": 0.55}],
+    }
+    (tmp_path / "spec.json").write_text(json.dumps(specification))
+    model = str(assets / "models/fastestdet/FastestDet.onnx")
+    for target in ("pi5", "jetson-orin"):
+        result = export(ExportPlan(model=model, target=target, format="onnx", quantize="fp32",
+                                   output=str(tmp_path / target), preprocess=str(tmp_path / "spec.json")))  # fmt: skip
+    names = (assets / "data/pictures/coco_labels.txt").read_text().splitlines()
+    with Runtime.open(result.bundle) as runtime:
+        found = runtime(assets / "data/pictures/cat.bmp")
+    assert found and found[0].index == 15, (found, names[:20])
+    left, top, right, bottom = found[0].box
+    assert right - left > 50 and bottom - top > 50

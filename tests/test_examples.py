@@ -1,0 +1,60 @@
+"""Every example runs as it stands."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def run(name: str, *arguments: object) -> str:
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name), *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_pytorch_to_jetson_and_its_onnx_again(tmp_path):
+    printed = run("pytorch_to_jetson.py", tmp_path)
+    assert "chosen: onnx-int8, contract held: True" in printed
+    from edgekit import Bundle, ExportPlan, export
+
+    plan = ExportPlan(model=f"{tmp_path}/network.py:network", weights=f"{tmp_path}/digits.safetensors", format="onnx",
+                      input_shape=(-1, 1, 32, 32), target="generic-cpu", quantize="fp32",
+                      output=f"{tmp_path}/float")  # fmt: skip
+    with Bundle.open(export(plan).bundle) as bundle:
+        (tmp_path / "theirs.onnx").write_bytes(bundle.read("models/onnx-fp32.onnx"))
+    printed = run("requantize_onnx.py", tmp_path / "theirs.onnx", tmp_path / "digits.npz", tmp_path)
+    assert "onnx-int8" in printed and "requantized.edgekit" in printed
+
+
+def test_keras_to_pi(tmp_path):
+    printed = run("keras_to_pi.py", tmp_path)
+    assert "tflite-int8" in printed and printed.count("saw") == 3
+
+
+def test_keyword_spotter(assets, tmp_path):
+    wavs = assets / "data/speech_commands_test60"
+    printed = run("keyword_spotter.py", assets / "models/kws_ref/kws_ref_model.tflite", wavs, tmp_path)
+    assert printed.count(": yes") >= 2
+
+
+def test_every_example_is_listed_and_run():
+    files = {p.name for p in EXAMPLES.glob("*.py")}
+    text = (EXAMPLES / "README.md").read_text()
+    assert all(f"`{name}`" in text and f'"{name}"' in Path(__file__).read_text() for name in files)
+
+
+def test_copies_are_equal():
+    root = EXAMPLES.parent
+    assert (root / "LICENSE").read_bytes() == (root / "devices/LICENSE").read_bytes()
+    versions = {
+        line
+        for p in ("pyproject.toml", "devices/pyproject.toml")
+        for line in (root / p).read_text().splitlines()
+        if line.startswith("version =")
+    }
+    assert len(versions) == 1
