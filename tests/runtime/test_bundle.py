@@ -214,19 +214,20 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path):
     """The child may write no file of more than 2,000 bytes, which is how a disk that fills up looks to it."""
     code = (
         "import resource, signal, sys\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
         "from tests.runtime.conftest import double_manifest\n"
         "from edgekit_runtime.bundle import write_bundle\n"
         "from edgekit_runtime.errors import BundleError\n"
         "manifest, members = double_manifest()\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
         "members['models/double.onnx'] = bytes(100_000)\n"
         "try:\n    write_bundle(sys.argv[1], manifest, members)\n"
         "except BundleError as error:\n    print(error)\n"
     )
     target = tmp_path / "full.edgekit"
     done = subprocess.run(
-        [sys.executable, "-c", code, str(target)],
+        # -B: under the limit byte code would be cut off too, and left for other tests to trip over
+        [sys.executable, "-B", "-c", code, str(target)],
         capture_output=True,
         text=True,
         check=False,
