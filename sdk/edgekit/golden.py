@@ -61,6 +61,9 @@ def tolerances(variant: Variant, outputs: Mapping[str, np.ndarray]) -> tuple[Tol
     if not quantized:
         same = Tolerance(absolute=_FLOAT.absolute * spread, relative=_FLOAT.relative)
         return same, Tolerance(absolute=10 * same.absolute, relative=10 * same.relative)
+    if variant.precision == "dynamic":
+        # interpreters quantize activations on the way each in its own manner: single answers near a tie may turn
+        return loose, Tolerance(absolute=2 * loose.absolute, relative=0.0, exempt=0.05)
     if variant.format == "tflite":
         # half a step: equal whole numbers, whatever the float arithmetic of dequantizing does to the last digit
         return Tolerance(absolute=0.5 * step if step else 1e-3 * spread), loose

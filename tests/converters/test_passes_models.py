@@ -291,7 +291,7 @@ def test_a_real_convolutional_net_in_halves(assets, tmp_path):
 
 def test_a_real_convolutional_net_shrinks(assets, tmp_path):
     """Visual wake words: int8 below 1/2.7 of float, whole numbers at both ends for an accelerator."""
-    limits = replace(LIMITS, integer_io=True)
+    limits = replace(LIMITS, integer_io=True, dense_per_channel=False)
     source, model = _real(assets, "vww_96/vww_96_float.tflite", tmp_path)
     x = (pictures(12, 4, 96, 96, 3) + 1) / 2
     recipe = recipe_for("int8", "tflite", limits)

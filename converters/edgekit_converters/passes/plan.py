@@ -84,8 +84,9 @@ def recipe_for(precision: str, format: str, limits: TargetLimits) -> tuple[dict[
             raise UsageError(
                 f"the target takes whole numbers at both ends, which {precision} does not give", "use --quantize int8"
             )
-        # such accelerators' compilers are older than dense layers quantized per channel
-        settings |= {"integer_io": True, "dense_per_channel": False}
+        settings["integer_io"] = True
+    if name in ("tflite-int8", "tflite-w8a16") and not limits.dense_per_channel:
+        settings["dense_per_channel"] = False
     return (settings,)
 
 

@@ -27,7 +27,7 @@ def check_h5(path: Path, *, trust: bool) -> None:
     """
     if importlib.util.find_spec("h5py") is None:
         raise MissingRequirement("h5py is not installed", 'pip install "edgekit[tensorflow]"')
-    import h5py  # type: ignore[import-untyped]  # ships no types
+    import h5py
 
     with path.open("rb") as stream:
         if stream.read(len(_MAGIC)) != _MAGIC:

@@ -10,6 +10,7 @@ TARGET = Target(
         formats=("tflite",),
         precisions=("int8",),
         channels_last=True,
+        dense_per_channel=False,
         integer_io=True,
         static_shapes=True,
         memory_bytes=8 * 2**20,
