@@ -31,11 +31,14 @@ def table(out: Console, columns: Sequence[tuple[str, str]], rows: Sequence[Seque
     """A table; `columns` are (heading, ``left`` or ``right``)."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
+    from rich.text import Text
 
     drawn = Table(box=SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
     for number, (heading, justify) in enumerate(columns):
-        whole = number == 0 or justify == "right"  # names and figures are never broken
-        drawn.add_column(heading, justify="right" if justify == "right" else "left", no_wrap=whole, overflow="fold")
+        # lines break between words, never within: a narrow terminal must not show "tfli te"
+        words = [w for text in (heading, *(row[number] for row in rows)) for w in Text.from_markup(text).plain.split()]
+        longest = max(map(len, words), default=0)
+        drawn.add_column(heading, justify="right" if justify == "right" else "left", min_width=longest, overflow="fold")
     for row in rows:
         drawn.add_row(*row)
     out.print(drawn)
