@@ -14,7 +14,8 @@ from edgekit_runtime import __version__
 from edgekit_runtime.errors import EdgekitError
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
+    """The parser; the reference in docs/ is written from it."""
     parser = argparse.ArgumentParser(
         prog="edgekit-runtime",
         description="Run, test and time edgekit bundles on this device.",
@@ -43,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Optional[Sequence[str]] = None) -> None:
     """Entry point; errors are one sentence."""
-    options = _parser().parse_args(arguments)
+    options = command_line().parse_args(arguments)
     try:
         code = _VERBS[options.verb](options)
     except EdgekitError as error:

@@ -156,9 +156,6 @@ class TfliteInt8(_Static):
     """Static int8, convolution weights per channel.
 
     Attributes:
-        method: As in every static pass: ``minmax`` or ``average``.
-        dense_per_channel: Whether each output of a dense layer has its own weight scale.
-        exclude: Regular expressions of output tensors whose operations stay float.
         integer_io: Whether inputs and outputs are int8 too (Edge TPU) or stay float32.
     """
 

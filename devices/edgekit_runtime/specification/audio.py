@@ -156,10 +156,10 @@ def _dct(bins: int, coefficients: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Mfcc(LogMel):
-    """Waveform to mel-frequency cepstral coefficients, (frames, coefficients).
+    """Waveform to mel-frequency cepstral coefficients, (frames, coefficients), of what step ``log_mel`` gives.
 
     Attributes:
-        coefficients: How many are kept; the others as in `LogMel`.
+        coefficients: How many are kept.
     """
 
     name = "mfcc"
