@@ -1,7 +1,7 @@
 """Writes every page of docs/reference from the code it describes.
 
-    python docs/generate.py            write what has changed
-    python docs/generate.py --check    write nothing; exit 1 and name each page that is not what the code says
+python docs/generate.py            write what has changed
+python docs/generate.py --check    write nothing; exit 1 and name each page that is not what the code says
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ def main() -> int:
                 path.write_text(text, "utf-8")
     unknown = sorted(p.name for p in REFERENCE.iterdir() if p.name not in PAGES)
     for name in stale:
-        print(f"docs/reference/{name} {'is not what the code says: run python docs/generate.py' if check else 'written'}")
+        print(
+            f"docs/reference/{name} {'is not what the code says: run python docs/generate.py' if check else 'written'}"
+        )
     for name in unknown:
         print(f"docs/reference/{name} is written by nothing: move or remove it", file=sys.stderr)
     return 1 if unknown or (check and stale) else 0

@@ -27,7 +27,7 @@ def described(thing: Any) -> tuple[str, dict[str, str]]:
 
 
 def markdown(text: str) -> str:
-    """reStructuredText's literals and our names of things become Markdown's; paragraphs keep no line breaks."""
+    """Literals of reStructuredText and our names of things become Markdown's; paragraphs keep no line breaks."""
     paragraphs = (re.sub(r"\s+", " ", p).strip() for p in text.split("\n\n"))
     return "\n\n".join(paragraphs).replace("``", "`")
 

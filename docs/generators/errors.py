@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 
-import edgekit.errors
-import edgekit_converters.errors  # noqa: F401 - its classes are found as subclasses
+# imported so that their classes are found as subclasses
+import edgekit.errors  # noqa: F401
+import edgekit_converters.errors
 from edgekit.cli import INTERRUPTED
 from edgekit_runtime.errors import EdgekitError
 from generators import NOTICE
@@ -24,7 +25,9 @@ CODES = {
 
 def errors() -> str:
     """Codes, then each class of error with the code it exits with."""
-    rows = [[f"`{c.__name__}`", str(c.exit_code), c.__module__.split(".")[0], _first(c)] for c in _classes(EdgekitError)]
+    rows = [
+        [f"`{c.__name__}`", str(c.exit_code), c.__module__.split(".")[0], _first(c)] for c in _classes(EdgekitError)
+    ]
     assert all(int(code) in CODES for _, code, _, _ in rows)
     return (
         f"# Errors and exit codes\n\n{NOTICE}\nAn error is one sentence on standard error: what, where, what to do. "

@@ -23,9 +23,9 @@ _GROUPS = {
 def steps() -> str:
     """Every pre- and post-processing step with its settings, then the presets."""
     parts = [
-        f"# Steps\n\n{NOTICE}\nA specification is `{{\"kind\": …, \"input\": [steps], \"output\": [steps]}}`, a step ",
-        'is `{"step": NAME, …settings}`. Settings at their default may be left out; an unknown one is an error. How to ',
-        "write one: [pre-processing](../guide/preprocessing.md).\n",
+        f'# Steps\n\n{NOTICE}\nA specification is `{{"kind": …, "input": [steps], "output": [steps]}}`, a step ',
+        'is `{"step": NAME, …settings}`. Settings at their default may be left out; an unknown one is an error. ',
+        "How to write one: [pre-processing](../guide/preprocessing.md).\n",
     ]
     group = ""
     for name in sorted(_STEPS, key=lambda n: list(_GROUPS).index(_module(n))):
@@ -53,7 +53,7 @@ def steps() -> str:
 def passes() -> str:
     """Every pass with its settings."""
     parts = [
-        f"# Passes\n\n{NOTICE}\nA recipe is a list of passes, each `{{\"pass\": NAME, …settings}}`; the manifest keeps ",
+        f'# Passes\n\n{NOTICE}\nA recipe is a list of passes, each `{{"pass": NAME, …settings}}`; the manifest keeps ',
         "the one that made each variant.\n",
     ]
     for name in PASSES:
