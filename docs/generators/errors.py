@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 # imported so that their classes are found as subclasses
 import edgekit.errors  # noqa: F401
-import edgekit_converters.errors
+import edgekit_converters.errors  # noqa: F401
 from edgekit.cli import INTERRUPTED
 from edgekit_runtime.errors import EdgekitError
 from generators import NOTICE
