@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+if importlib.util.find_spec("edgekit"):  # the tests of the small install have no workstation
+    from .digits import trained  # noqa: F401
+    from .models import models, onnx_file, tflite_file  # noqa: F401
+
 REQUIRE_ALL = os.environ.get("EDGEKIT_REQUIRE") == "all"
 
 
@@ -42,10 +46,10 @@ def assets() -> Path:
 @pytest.fixture(scope="session")
 def needs_backend() -> Callable[[str], None]:
     """Call with a back end's name: skips where its interpreter is not installed (tests of the small install)."""
-    packages = {"litert": "ai_edge_litert", "tflite": "tflite_runtime", "onnx": "onnxruntime"}
+    from edgekit_runtime.backends import backend
 
     def check(name: str) -> None:
-        if importlib.util.find_spec(packages[name]) is None:
-            pytest.skip(f"the {name} back end's interpreter {packages[name]} is not installed in this environment")
+        if backend(name).version() is None:
+            pytest.skip(f"the {name} back end needs {backend(name).package}, not installed in this environment")
 
     return check

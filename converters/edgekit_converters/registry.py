@@ -89,14 +89,22 @@ def matrix() -> dict[str, dict[str, bool]]:
     return {name: {f: f in kind.conversions() for f in FORMATS} for name, kind in source_kinds().items()}
 
 
+def _passes() -> dict[str, str]:
+    return {**PASSES, **{e.name: e.value for e in entry_points(group="edgekit.passes")}}
+
+
+def pass_names() -> tuple[str, ...]:
+    """Every registered pass, ours first."""
+    return tuple(_passes())
+
+
 def pass_class(name: str) -> type[Pass]:
     """The class of a pass.
 
     Raises:
         UsageError: There is none of that name.
     """
-    table = dict(PASSES)
-    table.update({e.name: e.value for e in entry_points(group="edgekit.passes")})
+    table = _passes()
     if name not in table:
         raise UsageError(f"there is no pass {name!r}", f"there are {', '.join(sorted(table))}")
     found: type[Pass] = _load(table[name])

@@ -21,36 +21,16 @@ from edgekit_converters.registry import conversion, load_source
 from edgekit_converters.source import SourceRequest
 from edgekit_runtime.manifest import Binding
 
+from ..dense import ONNX_WIDTH as WIDTH
+from ..dense import dense_onnx, weights
+
 LIMITS = TargetLimits(("onnx", "tflite"))
-WIDTH = 96
 
 
 def signal_to_noise(reference: np.ndarray, found: np.ndarray) -> float:
     """In decibels."""
     noise = float(np.square(reference - found, dtype=np.float64).sum())
     return float(10 * np.log10(np.square(reference, dtype=np.float64).sum() / max(noise, 1e-30)))
-
-
-def weights(seed: int, *shape: int) -> np.ndarray:
-    fan_in = int(np.prod(shape[1:])) if len(shape) == 4 else shape[0]
-    return (np.random.default_rng(seed).normal(size=shape) / np.sqrt(fan_in)).astype(np.float32)
-
-
-def dense_graph(rows: bool) -> onnx.ModelProto:
-    """Three dense layers (weights dominate), biases as vectors or as rows; as old files are: opset 8, IR 3."""
-    nodes, constants = [], []
-    name = "x"
-    for layer in range(3):
-        constants.append(numpy_helper.from_array(weights(layer, WIDTH, WIDTH), f"w{layer}"))
-        bias = np.linspace(-0.1, 0.1, WIDTH, dtype=np.float32)
-        constants.append(numpy_helper.from_array(bias[None] if rows else bias, f"b{layer}"))
-        nodes.append(helper.make_node("Gemm", [name, f"w{layer}", f"b{layer}"], [f"g{layer}"], f"dense{layer}"))
-        nodes.append(helper.make_node("Relu", [f"g{layer}"], [f"r{layer}"], f"relu{layer}"))
-        name = f"r{layer}"
-    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, WIDTH]) for n in ("x", name)]
-    inputs = [ends[0]] + [helper.make_tensor_value_info(c.name, TensorProto.FLOAT, c.dims) for c in constants]
-    graph = helper.make_graph(nodes, "dense", inputs, [ends[1]], constants)
-    return helper.make_model(graph, ir_version=3, opset_imports=[helper.make_opsetid("", 8)])
 
 
 def conv_graph() -> onnx.ModelProto:
@@ -111,7 +91,7 @@ def operators(path) -> Counter[str]:
     ("precision", "ratio", "decibels"), [("int8", 2.7, 25), ("dynamic", 2.7, 30), ("fp16", 1.8, 50)]
 )
 def test_dense_weights_shrink_and_answers_stay(tmp_path, rows, precision, ratio, decibels):
-    model = written(dense_graph(rows), tmp_path / "old.onnx", (1, WIDTH))
+    model = written(dense_onnx(rows), tmp_path / "old.onnx", (1, WIDTH))
     x = pictures(48, 1, WIDTH)
     made = apply_recipe(recipe_for(precision, "onnx", LIMITS), model, PassContext(LIMITS, tmp_path, samples_of(x[:32])))
     assert made.path.stat().st_size < model.path.stat().st_size / ratio
@@ -152,7 +132,7 @@ def test_every_way_to_find_ranges(tmp_path, method):
 
 
 def test_a_percentile_keeps_an_outlier_from_spoiling_the_ranges(tmp_path):
-    model = written(dense_graph(False), tmp_path / "old.onnx", (1, WIDTH))
+    model = written(dense_onnx(False), tmp_path / "old.onnx", (1, WIDTH))
     x = pictures(64, 1, WIDTH)
     x[5, 7] = 500.0
     quality = {}
@@ -219,7 +199,7 @@ def test_a_result_never_replaces_its_own_input(tmp_path):
 
 
 def test_a_target_of_old_opsets_is_told_so(tmp_path):
-    model = written(dense_graph(False), tmp_path / "old.onnx", (1, WIDTH))
+    model = written(dense_onnx(False), tmp_path / "old.onnx", (1, WIDTH))
     old = replace(LIMITS, max_opset=12)
     with pytest.raises(ConversionError, match="needs ONNX opset 13, the target takes 12"):
         apply_recipe(

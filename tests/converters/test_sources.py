@@ -1,4 +1,4 @@
-"""The source × format table cell by cell, and what is wrong with bad models."""
+"""Forms that models come in, and what is wrong with bad ones."""
 
 from __future__ import annotations
 
@@ -12,39 +12,11 @@ from edgekit_converters.errors import ConversionError, NoConversion, SourceError
 from edgekit_converters.fidelity import compare, random_feeds
 from edgekit_converters.isolated import Worker
 from edgekit_converters.limits import TargetLimits
-from edgekit_converters.registry import FORMATS, conversion, load_source, matrix
+from edgekit_converters.registry import FORMATS, conversion, load_source
 from edgekit_converters.source import SourceRequest
 from edgekit_converters.sources.onnx import fit_limits
 
-from .conftest import LIMITS
-
-CELLS = [(source, format) for source, row in matrix().items() for format in FORMATS if row[format]]
-
-
-def request_for(kind: str, models, onnx_file, tflite_file) -> SourceRequest:
-    if kind == "torch":
-        return SourceRequest(f"{models['torch']}:network", models["safetensors"], {"": (-1, 3, 16, 16)})
-    return SourceRequest(str({"onnx": onnx_file, "tflite": tflite_file}.get(kind) or models[kind]))
-
-
-def test_the_table_has_the_cells_it_promises():
-    promised = {
-        ("torch", "onnx"), ("torch", "tflite"), ("keras", "onnx"), ("keras", "tflite"), ("keras-legacy", "onnx"),
-        ("keras-legacy", "tflite"), ("onnx", "onnx"), ("tflite", "tflite"), ("tflite", "onnx"),
-    }  # fmt: skip
-    assert promised <= set(CELLS) and ("onnx", "tflite") not in CELLS
-
-
-@pytest.mark.parametrize(("kind", "format"), CELLS)
-def test_a_cell_keeps_what_the_model_does(kind, format, models, onnx_file, tflite_file, tmp_path):
-    framework = kind if kind == "keras-legacy" else None
-    source = load_source(request_for(kind, models, onnx_file, tflite_file), framework)
-    try:
-        converted = conversion(source.framework, format)(source, tmp_path, LIMITS)
-        fidelity = compare(source, converted, random_feeds(source.inputs, 3, 0), strict=True)
-    finally:
-        source.close()
-    assert fidelity.max_abs <= 1e-4 and converted.format == format and converted.precision == "fp32"
+from ..models import LIMITS
 
 
 @pytest.mark.parametrize("kind", ["saved", "pt2", "pt"])
@@ -62,7 +34,8 @@ def test_other_forms_of_the_same_frameworks_load(kind, models, tmp_path):
 
 
 def test_torch_pictures_become_channels_last_where_the_target_wants_it(models, tmp_path):
-    source = load_source(request_for("torch", models, None, None))
+    request = SourceRequest(f"{models['torch']}:network", models["safetensors"], {"": (-1, 3, 16, 16)})
+    source = load_source(request)
     converted = conversion("torch", "tflite")(source, tmp_path, LIMITS)
     assert converted.inputs[0].shape == (1, 16, 16, 3) and converted.inputs[0].transpose == (0, 2, 3, 1)
 

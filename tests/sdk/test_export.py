@@ -12,69 +12,20 @@ import pytest
 
 from edgekit.contract import Candidate, choose
 from edgekit.data import open_dataset, overlap
-from edgekit.demo import digits, train
 from edgekit.errors import DataError
 from edgekit.pipeline import export
 from edgekit.plan import ExportPlan
-from edgekit.targets import load_target, resolve_target, target_names
-from edgekit_runtime import Bundle, Runtime
+from edgekit.targets import resolve_target
+from edgekit_runtime import Runtime
 from edgekit_runtime.errors import EdgekitError, UsageError
+
+from ..digits import plan
 
 
 def edgekit(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "edgekit", *arguments], capture_output=True, text=True, cwd=cwd, check=False
     )
-
-
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory) -> Path:
-    """Folder with trained digits: network.py, digits.safetensors, digits.npz."""
-    from edgekit.demo import NETWORK
-
-    folder = tmp_path_factory.mktemp("digits")
-    (folder / "network.py").write_text(NETWORK)
-    arrays = digits()
-    np.savez(folder / "digits.npz", **arrays)
-    train(arrays, folder / "network.py", folder / "digits.safetensors", lambda _done, _total: None)
-    return folder
-
-
-def plan(trained: Path, output: Path, **changes) -> ExportPlan:
-    settings = {
-        "model": f"{trained}/network.py:network",
-        "target": "generic-cpu",
-        "weights": str(trained / "digits.safetensors"),
-        "input_shape": (-1, 1, 32, 32),
-        "data": str(trained / "digits.npz"),
-        "preprocess": "0..1",
-        "output": str(output),
-        **changes,
-    }
-    return ExportPlan(**settings)
-
-
-@pytest.mark.parametrize("target", target_names())
-def test_every_target_gets_a_bundle_that_holds_its_accuracy(target, trained, tmp_path):
-    result = export(plan(trained, tmp_path / "a", target=target, max_drop=0.02))
-    assert result.choice.held and result.source.metrics["accuracy"] > 0.95
-    limits = load_target(target).limits
-    with Bundle.open(result.bundle) as bundle:
-        manifest = bundle.manifest
-        variant = manifest.variant()
-        bundle.verify()
-    assert variant.format in limits.formats and variant.precision == limits.precisions[0] == "int8"
-    assert variant.metrics["accuracy"] >= result.source.metrics["accuracy"] - 0.02
-    assert len(manifest.golden.samples) == 8 and manifest.golden.expected
-    assert {d.role for d in manifest.data} == {"evaluation", "calibration", "reference"}
-    assert all(len(q.edges) == 33 for q in manifest.monitoring.outputs.values())
-    calibration = next(d for d in manifest.data if d.role == "calibration")
-    assert len(calibration.classes) == 10 and "training split" in calibration.origin
-    if limits.integer_io:
-        assert variant.inputs[0].dtype == variant.outputs[0].dtype == "int8"
-    with np.load(trained / "digits.npz") as arrays, Runtime.open(result.bundle) as model:
-        right = [model(x)[0].index == y for x, y in zip(arrays["x_test"][:50], arrays["y_test"][:50], strict=True)]
-    assert np.mean(right) > 0.9
 
 
 def test_the_same_export_gives_the_same_bytes(trained, tmp_path):

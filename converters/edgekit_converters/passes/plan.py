@@ -10,7 +10,7 @@ from typing import Any
 from edgekit_converters.errors import UsageError
 from edgekit_converters.limits import TargetLimits
 from edgekit_converters.recipe import Converted, Pass, PassContext
-from edgekit_converters.registry import FORMATS, PASSES, pass_class
+from edgekit_converters.registry import FORMATS, pass_class, pass_names
 from edgekit_runtime.plain import PlainDataError, decode
 
 PRECISIONS = ("fp32", "fp16", "dynamic", "int8", "w8a16", "auto")
@@ -46,7 +46,8 @@ def precision_name(word: str) -> str:
     Raises:
         UsageError: None; names the closest.
     """
-    return _named(word, PRECISIONS, _PRECISION_WORDS, "precision")
+    brought = [name.partition("-")[2] for name in pass_names()]  # packages outside bring passes of their own
+    return _named(word, tuple(dict.fromkeys((*PRECISIONS, *brought))), _PRECISION_WORDS, "precision")
 
 
 def format_name(word: str) -> str:
@@ -72,10 +73,9 @@ def recipe_for(precision: str, format: str, limits: TargetLimits) -> tuple[dict[
     if precision == "fp32":
         return ()
     name = f"{format}-{precision}"
-    if format in FORMATS and name not in PASSES:
-        have = ", ".join(p.removeprefix(f"{format}-") for p in PASSES if p.startswith(f"{format}-"))
-        raise UsageError(f"{format} models cannot become {precision}", f"they can become {have}")
-    pass_class(name)
+    if name not in pass_names():
+        have = ", ".join(p.removeprefix(f"{format}-") for p in pass_names() if p.startswith(f"{format}-"))
+        raise UsageError(f"{format} models cannot become {precision}", f"they can become {have or 'nothing else'}")
     settings: dict[str, Any] = {"pass": name}
     if name == "onnx-int8" and limits.signed_activations:
         settings["signed_activations"] = True

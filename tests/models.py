@@ -1,4 +1,4 @@
-"""Tiny models of every kind, made once: TensorFlow starts in child processes only."""
+"""Tiny models of every kind, made once a session: TensorFlow starts in child processes only."""
 
 from __future__ import annotations
 

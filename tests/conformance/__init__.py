@@ -1,0 +1,1 @@
+"""One suite for each kind of part; every registered one must pass it, those of installed plug-ins included."""
