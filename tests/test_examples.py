@@ -46,15 +46,3 @@ def test_every_example_is_listed_and_run():
     files = {p.name for p in EXAMPLES.glob("*.py")}
     text = (EXAMPLES / "README.md").read_text()
     assert all(f"`{name}`" in text and f'"{name}"' in Path(__file__).read_text() for name in files)
-
-
-def test_copies_are_equal():
-    root = EXAMPLES.parent
-    assert (root / "LICENSE").read_bytes() == (root / "devices/LICENSE").read_bytes()
-    versions = {
-        line
-        for p in ("pyproject.toml", "devices/pyproject.toml")
-        for line in (root / p).read_text().splitlines()
-        if line.startswith("version =")
-    }
-    assert len(versions) == 1

@@ -128,6 +128,8 @@ def test_wrong_folders(tmp_path):
     picture(tmp_path / "testing/b/3.png", 3)
     with pytest.raises(DataError, match="both test splits"):
         open_dataset(str(tmp_path))
+    with pytest.raises(DataError, match="no data set of a known kind"):
+        open_dataset(str(tmp_path / "test/empty"))
 
 
 # -- tables ---------------------------------------------------------------------------------------------------------
@@ -188,6 +190,20 @@ def test_wrong_tables(tmp_path, header, rows, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(("label", "message"), [(None, "--label"), ("z", "no column 'z'.*a, kind, y")])
+def test_a_table_without_its_label(tmp_path, label, message):
+    with pytest.raises(DataError, match=message):
+        open_dataset(str(table(tmp_path / "t.csv", "1,x,1")), label=label)
+
+
+def test_many_different_numbers_are_a_regression(tmp_path):
+    path = table(tmp_path / "t.csv", *(f"{i},{i % 3},{'yes' if i % 2 else 'no'}" for i in range(200)))
+    numbers, words = open_dataset(str(path), label="a"), open_dataset(str(path), label="y")
+    assert numbers.task == "regression" and numbers.columns == ("kind", "y")
+    assert words.task == "classification" and words.labels == ("no", "yes")
+    assert not overlap(words.split("train"), words.split("test"))
+
+
 def test_a_class_that_is_not_among_the_labels(tmp_path):
     with pytest.raises(DataError, match="line 3 of .* class 'c'"):
         open_dataset(str(table(tmp_path / "t.csv", "1,x,b", "2,x,c")), label="y", labels_order=["a", "b"])
@@ -223,6 +239,7 @@ def test_arrays_of_every_kind_of_label(tmp_path):
         ({"x": np.zeros((2, 3)), "y": np.array([0, -1])}, "class -1"),
         ({"x": np.zeros((2, 3)), "y": np.array([0, 2**40])}, "class 1099511627776"),
         ({"x": np.zeros((2, 3)), "y": np.array([0.5, np.nan])}, "label is NaN"),
+        ({"x": np.array([[0, 1], [np.nan, 1]])}, "row 1 .*NaN"),
         ({"x": np.array(["a"])}, "not numbers"),
         ({"x": np.zeros((0, 3))}, "no rows"),
         ({"x": np.array([{}], object)}, "without objects"),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgekit.contract import Candidate, choose
-from edgekit.data import open_dataset, overlap
+from edgekit.data import open_dataset
 from edgekit.errors import DataError
 from edgekit.pipeline import export
 from edgekit.plan import ExportPlan
@@ -126,46 +126,6 @@ def test_the_command_line_end_to_end(trained, tmp_path):
 def test_exit_codes_without_tracebacks(arguments, code, tmp_path):
     done = edgekit(*arguments, cwd=tmp_path)
     assert done.returncode == code and "Traceback" not in done.stderr and done.stderr
-
-
-@pytest.mark.parametrize("command", [["--help"], ["targets"], ["export", "--help"]])
-def test_nothing_heavy_is_imported_to_answer(command, tmp_path):
-    code = (
-        f"import sys; sys.argv = ['edgekit', *{command!r}]\n"
-        "from edgekit.cli import main\n"
-        "try:\n    main()\nexcept SystemExit:\n    pass\n"
-        "heavy = {'torch', 'tensorflow', 'keras', 'onnx', 'onnxruntime', 'sklearn', 'cv2', 'scipy'} & set(sys.modules)\n"
-        "sys.exit(repr(heavy) if heavy else 0)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-def test_tables_and_folders(tmp_path):
-    (tmp_path / "t.csv").write_text(
-        "a,b,y\n" + "".join(f"{i},{i % 3},{'yes' if i % 2 else 'no'}\n" for i in range(200))
-    )
-    table = open_dataset(str(tmp_path / "t.csv"), label="y")
-    assert table.task == "classification" and table.labels == ("no", "yes") and table.columns == ("a", "b")
-    assert not overlap(table.split("train"), table.split("test"))
-    assert open_dataset(str(tmp_path / "t.csv"), label="a").task == "regression"
-    for wrong, message in ((None, "--label"), ("z", "no column 'z'")):
-        with pytest.raises(DataError, match=message):
-            open_dataset(str(tmp_path / "t.csv"), label=wrong)
-    (tmp_path / "short.csv").write_text("a,y\n1,2\n3\n")
-    with pytest.raises(DataError, match="line 3"):
-        open_dataset(str(tmp_path / "short.csv"), label="y")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="no data set of a known kind"):
-        open_dataset(str(tmp_path / "empty"))
-    np.savez(tmp_path / "nan.npz", x_train=np.full((3, 2), np.nan), y_train=[0, 1, 0])
-    with pytest.raises(DataError, match="row 0 .*NaN"):
-        open_dataset(str(tmp_path / "nan.npz"))
-    for name in ("full", "bare"):
-        (tmp_path / "pictures" / name).mkdir(parents=True)
-    (tmp_path / "pictures/full/a.png").write_bytes(b"x")
-    with pytest.raises(DataError, match="'bare'.*no image samples"):
-        open_dataset(str(tmp_path / "pictures"))
 
 
 def test_a_plan_replays_and_a_wrong_one_is_refused():
