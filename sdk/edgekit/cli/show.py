@@ -98,19 +98,22 @@ class TerminalProgress(Progress):
         if stage.file is not None:
             file = f"  {stage.file.name} ({kilobytes(stage.file.stat().st_size)} KB)"
         note = f"  {stage.note}" if stage.note else ""
-        self._out.print(
+        self._line(
             f"[green]✓[/] {stage.name:<14} {escape(stage.subject)}{escape(file)}[dim]{escape(note)}  "
-            f"{stage.seconds:.1f} s[/]",
-            soft_wrap=True,
+            f"{stage.seconds:.1f} s[/]"
         )
 
     def failed(self, stage: Stage) -> None:
         from rich.markup import escape
 
         self._stop()
-        self._out.print(f"[red]✗[/] {stage.name:<14} {escape(stage.subject)}", soft_wrap=True)
+        self._line(f"[red]✗[/] {stage.name:<14} {escape(stage.subject)}")
 
     def say(self, remark: str) -> None:
         from rich.markup import escape
 
-        self._out.print(f"[yellow]![/] {escape(remark)}", soft_wrap=True)
+        self._line(f"[yellow]![/] {escape(remark)}")
+
+    def _line(self, text: str) -> None:
+        """Broken between words on a terminal; one line, however long, in a file."""
+        self._out.print(text, soft_wrap=not self._out.is_terminal)
