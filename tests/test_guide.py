@@ -12,8 +12,10 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from edgekit_runtime.manifest import SpecificationData
@@ -75,6 +77,17 @@ def test_the_demo_exports_for_three_devices_and_says_what_next(demo):
         assert precision == "int8" and float(before) > 0.95 and float(after) > float(before) - 0.02
         assert (folder / f"edgekit-demo/digits-{target}.edgekit").is_file()
     assert "next  edgekit inspect" in table
+
+
+@pytest.mark.parametrize("target", ["pi5", "jetson-orin", "coral"])
+def test_the_manifest_of_a_real_bundle_fits_the_published_schema(target, demo):
+    schema = json.loads((ROOT / "docs/reference/manifest.schema.json").read_text("utf-8"))
+    with zipfile.ZipFile(demo[0] / f"edgekit-demo/digits-{target}.edgekit") as bundle:
+        manifest = json.loads(bundle.read("manifest.json"))
+    jsonschema.validate(manifest, schema)
+    manifest["variants"][0]["inputs"][0]["dtype"] = "int4"
+    with pytest.raises(jsonschema.ValidationError, match="int4"):
+        jsonschema.validate(manifest, schema)
 
 
 @pytest.mark.parametrize("page", RUN)

@@ -139,6 +139,9 @@ def train(arrays: dict[str, np.ndarray], code: Path, weights: Path, advance: Any
 
     namespace: dict[str, Any] = {}
     exec(compile(code.read_text("utf-8"), str(code), "exec"), namespace)  # noqa: S102 - the file we just wrote
+    # for so small a network threads wait for each other longer than they work, and sums differ with their number
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     torch.manual_seed(0)
     model = namespace["network"]()
     x = torch.from_numpy(arrays["x_train"]).float().div(255).unsqueeze(1)
@@ -157,6 +160,7 @@ def train(arrays: dict[str, np.ndarray], code: Path, weights: Path, advance: Any
             schedule.step()
             done += 1
             advance(done, steps)
+    torch.set_num_threads(threads)
     save_file(model.state_dict(), str(weights))
 
 
