@@ -70,8 +70,8 @@ def demo(tmp_path_factory, programs) -> tuple[Path, str]:
 
 def test_the_demo_exports_for_three_devices_and_says_what_next(demo):
     folder, printed = demo
-    table = printed[printed.index(" target ") :]
-    rows = re.findall(r"^ (pi5|jetson-orin|coral) +(\w+) +(\w+) +([\d.]+) +([\d.]+) +([\d.]+) ", table, re.MULTILINE)
+    table = printed[printed.index("exported") :]
+    rows = re.findall(r"^ *(pi5|jetson-orin|coral) +(\w+) +(\w+) +([\d.]+) +([\d.]+) +([\d.]+) ", table, re.MULTILINE)
     assert [row[0] for row in rows] == ["pi5", "jetson-orin", "coral"]
     for target, _, precision, _, before, after in rows:
         assert precision == "int8" and float(before) > 0.95 and float(after) > float(before) - 0.02

@@ -57,7 +57,7 @@ def open_content(content: bytes, format: str, name: str) -> Session:
         SourceError: Refused by the interpreter; says `name`.
     """
     try:
-        with quiet():  # LiteRT's first interpreter says on standard error that there is one
+        with quiet():  # LiteRT announces its delegate on standard error
             return backend(_BACKENDS[format]).open(content)
     except EdgekitError as error:
         if error.exit_code != 1:

@@ -112,11 +112,11 @@ def demo_command(
     )
     out.print("[dim]ms here: this machine, not the board. Every bundle passed its self-test here.[/]\n")
     first = output / f"digits-{TARGETS[0]}.edgekit"
-    for line in (
-        f"next  edgekit inspect {first}",
-        f"      edgekit run {first} {output / 'digit.png'}",
+    out.print(f"next  edgekit inspect {first}")
+    out.print(f"      edgekit run {first} {output / 'digit.png'}")
+    out.print(
         f'      on a Pi: pip install "edgekit-runtime\\[litert]" && edgekit-runtime selftest {first.name}',
-    ):
-        out.print(line, soft_wrap=True)
+        soft_wrap=True,
+    )
     if json:
         print_json({"rows": [vars(r) for r in rows]})
