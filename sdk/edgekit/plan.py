@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,9 @@ class ExportPlan:
         keep: ``chosen`` to put only the chosen variant into the bundle, ``all`` for every one.
         limit: Largest number of evaluation samples, None for all.
         trust: Whether files that run code when they are loaded are allowed.
-        overwrite: Whether an existing bundle may be replaced.
+        overwrite: Whether existing files may be replaced.
+        licences: Licence files that go into the bundle.
+        report: Whether a report is written beside the bundle.
     """
 
     model: str
@@ -56,6 +59,8 @@ class ExportPlan:
     limit: int | None = None
     trust: bool = False
     overwrite: bool = False
+    licences: tuple[str, ...] = ()
+    report: bool = False
 
     def __post_init__(self) -> None:
         if self.max_drop is not None and not 0 <= self.max_drop < 1:
@@ -73,6 +78,29 @@ class ExportPlan:
             path = Path(self.output)
             return path if path.suffix == ".edgekit" else path.with_name(path.name + ".edgekit")
         return Path(f"{self.model_name()}-{self.target}.edgekit")
+
+    def report_path(self) -> Path:
+        """Where the report goes: beside the bundle."""
+        return self.bundle_path().with_suffix(".html")
+
+    def check_free(self) -> None:
+        """Look, before any work, whether what is asked for can be written at its place.
+
+        Raises:
+            UsageError: A file is there already and may not be replaced, or is a folder, or its folder does not let
+                files be made.
+        """
+        if self.output is not None and (self.output.endswith("/") or Path(self.output).is_dir()):
+            raise UsageError(f"--output {self.output} is a folder", "give the name of a file")
+        for path in (self.bundle_path(), *([self.report_path()] if self.report else [])):
+            if path.is_dir():
+                raise UsageError(f"{path} is a folder", "give another --output")
+            if path.exists() and not self.overwrite:
+                raise UsageError(f"{path} exists already", "give --overwrite or another --output")
+            there = next(p for p in (path.absolute().parent, *path.absolute().parents) if p.exists())
+            if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+                raise UsageError(f"{path} cannot be written: {there} is not a folder that lets files be made in it",
+                                 "give another --output")  # fmt: skip
 
     def model_name(self) -> str:
         """Short name of the model, safe in file names."""
