@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edgekit.contract import Candidate, choose
 from edgekit.data import open_dataset, overlap
-from edgekit.demo import digits, train
 from edgekit.errors import DataError
 from edgekit.pipeline import export
 from edgekit.plan import ExportPlan
@@ -20,38 +18,7 @@ from edgekit.targets import load_target, resolve_target, target_names
 from edgekit_runtime import Bundle, Runtime
 from edgekit_runtime.errors import EdgekitError, UsageError
 
-
-def edgekit(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "edgekit", *arguments], capture_output=True, text=True, cwd=cwd, check=False
-    )
-
-
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory) -> Path:
-    """Folder with trained digits: network.py, digits.safetensors, digits.npz."""
-    from edgekit.demo import NETWORK
-
-    folder = tmp_path_factory.mktemp("digits")
-    (folder / "network.py").write_text(NETWORK)
-    arrays = digits()
-    np.savez(folder / "digits.npz", **arrays)
-    train(arrays, folder / "network.py", folder / "digits.safetensors", lambda _done, _total: None)
-    return folder
-
-
-def plan(trained: Path, output: Path, **changes) -> ExportPlan:
-    settings = {
-        "model": f"{trained}/network.py:network",
-        "target": "generic-cpu",
-        "weights": str(trained / "digits.safetensors"),
-        "input_shape": (-1, 1, 32, 32),
-        "data": str(trained / "digits.npz"),
-        "preprocess": "0..1",
-        "output": str(output),
-        **changes,
-    }
-    return ExportPlan(**settings)
+from .conftest import edgekit, plan
 
 
 @pytest.mark.parametrize("target", target_names())

@@ -161,7 +161,7 @@ def summary(result: ExportResult, speed: Speed, report: Path | None = None) -> d
 def _print(out: Console, result: ExportResult, speed: Speed, max_drop: float | None, report: Path | None) -> None:
     from edgekit.cli.show import kilobytes, table
 
-    metrics = list(result.source.metrics)[:4] if result.source else []
+    metrics = list(result.source.metrics)[:3] if result.source else []
     rows = []
     if result.source:
         rows.append(["source", "", "", *(f"{result.source.metrics[m]:.4f}" for m in metrics), "", ""])
@@ -174,7 +174,7 @@ def _print(out: Console, result: ExportResult, speed: Speed, max_drop: float | N
                 kilobytes(r.bytes),
                 *(f"{r.variant.metrics[m]:.4f}" if m in r.variant.metrics else "-" for m in metrics),
                 "-" if r.drop is None else f"{r.drop:+.4f}",
-                f"{speed.medians[r.variant.name]:.2f}" if r.variant.name in speed.medians else "",
+                f"{speed.medians[r.variant.name]:.3f}" if r.variant.name in speed.medians else "",
             ]
         )
     columns = [("variant", "left"), ("precision", "left"), ("KB", "right")]
@@ -190,7 +190,8 @@ def _print(out: Console, result: ExportResult, speed: Speed, max_drop: float | N
     written = f"\nbundle  {name}\n" + (f"report  {report}\n" if report else "")
     out.print(f"{written}next    edgekit run {name} INPUT", soft_wrap=True, markup=False)
     out.print(
-        f'        on the device: pip install "edgekit-runtime\\[{extra}]" && edgekit-runtime selftest {name.name}'
+        f'        on the device: pip install "edgekit-runtime\\[{extra}]" && edgekit-runtime selftest {name.name}',
+        soft_wrap=True,
     )
 
 

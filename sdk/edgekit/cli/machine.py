@@ -114,6 +114,9 @@ def demo_command(
     first = output / f"digits-{TARGETS[0]}.edgekit"
     out.print(f"next  edgekit inspect {first}")
     out.print(f"      edgekit run {first} {output / 'digit.png'}")
-    out.print(f'      on a Pi: pip install "edgekit-runtime\\[litert]" && edgekit-runtime selftest {first.name}')
+    out.print(
+        f'      on a Pi: pip install "edgekit-runtime\\[litert]" && edgekit-runtime selftest {first.name}',
+        soft_wrap=True,
+    )
     if json:
         print_json({"rows": [vars(r) for r in rows]})

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
 
+_WIDEST = 1000
+
+
 def console(as_json: bool) -> Console:
     """The console for people: standard output, or standard error where standard output holds the JSON."""
     from rich.console import Console
@@ -30,10 +33,11 @@ def print_json(data: Mapping[str, Any]) -> None:
 def table(out: Console, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], title: str = "") -> None:
     """A table; `columns` are (heading, ``left`` or ``right``)."""
     from rich.box import SIMPLE_HEAD
+    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(box=SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+    drawn = Table(box=SIMPLE_HEAD, title=title or None, title_justify="left", padding=(0, 1, 0, 0))
     for number, (heading, justify) in enumerate(columns):
         # lines break between words, never within: a narrow terminal must not show "tfli te"
         words = [w for text in (heading, *(row[number] for row in rows)) for w in Text.from_markup(text).plain.split()]
@@ -41,7 +45,10 @@ def table(out: Console, columns: Sequence[tuple[str, str]], rows: Sequence[Seque
         drawn.add_column(heading, justify="right" if justify == "right" else "left", min_width=longest, overflow="fold")
     for row in rows:
         drawn.add_row(*row)
-    out.print(drawn)
+    # in a terminal that is narrower still, lines are too long rather than figures cut
+    least = Measurement.get(out, out.options.update(max_width=_WIDEST), drawn).minimum
+    drawn.width = least if least > out.width else None
+    out.print(drawn, crop=False)
 
 
 def kilobytes(size: int) -> str:

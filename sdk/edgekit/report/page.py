@@ -11,7 +11,7 @@ from typing import Any
 
 from edgekit.errors import ReportError
 from edgekit.evaluate import Evaluation, primary_metric
-from edgekit.report.charts import Bar, bars, reliability
+from edgekit.report.charts import FULL, LABEL, ROW, WIDTH, Bar, bars, reliability
 from edgekit.report.confusion import confused, per_class
 from edgekit.report.content import ReportData, ReportVariant
 from edgekit_runtime.atomic import replacing
@@ -61,6 +61,8 @@ def render(data: ReportData) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    # macros see no variables of the template, only these
+    environment.globals["sizes"] = {"width": WIDTH, "label": LABEL, "full": FULL, "row": ROW}
     environment.filters |= {
         "kb": _kilobytes,
         "figure": _figure,
