@@ -16,7 +16,6 @@ from edgekit_runtime.samples import array_from
 
 from .conftest import edgekit
 
-
 NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
 
