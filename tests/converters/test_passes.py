@@ -37,7 +37,7 @@ def context(source, folder, limits=LIMITS, count=12):
 @pytest.mark.parametrize(
     ("format", "precision", "bound"),
     [("onnx", "int8", 0.1), ("onnx", "fp16", 0.01), ("tflite", "int8", 0.1), ("tflite", "fp16", 0.01),
-     ("tflite", "w8a16", 0.05)],
+     ("tflite", "w8a16", 0.05), ("onnx", "w8a16", 0.05)],
 )  # fmt: skip
 def test_a_pass_stays_close_and_leaves_its_input_alone(floats, format, precision, bound, tmp_path):
     source, model = floats[format]
@@ -75,6 +75,34 @@ def test_tensorrt_gets_signed_symmetric_qdq(floats, tmp_path):
         if tensor.name in zero_points:
             value = numpy_helper.to_array(tensor)
             assert value.dtype == np.int8 and not value.any()
+
+
+@pytest.mark.parametrize(("highest", "domain"), [(20, "com.microsoft"), (21, "")])
+def test_sixteen_bit_activations_stay_below_the_targets_opset(floats, highest, domain, tmp_path):
+    """ONNX has them from opset 21 on; before that they are operators of onnxruntime's own."""
+    import onnx
+
+    source, model = floats["onnx"]
+    limits = replace(LIMITS, max_opset=highest)
+    made = apply_recipe(recipe_for("w8a16", "onnx", limits), model, context(source, tmp_path, limits))
+    loaded = onnx.load(str(made.path))
+    assert {n.domain for n in loaded.graph.node if n.op_type == "QuantizeLinear"} == {domain}
+    assert (
+        max(o.version for o in loaded.opset_import if o.domain == "") <= highest and loaded.ir_version <= limits.max_ir
+    )
+    zero_points = {n.input[2] for n in loaded.graph.node if n.op_type == "QuantizeLinear"}
+    kinds = {t.data_type for t in loaded.graph.initializer if t.name in zero_points}
+    assert onnx.TensorProto.UINT16 in kinds
+    feeds = random_feeds(source.inputs, 6, 3)
+    fine = compare(source, made, feeds, strict=False).mean_abs
+    coarse = apply_recipe(recipe_for("int8", "onnx", LIMITS), model, context(source, tmp_path))
+    assert fine < compare(source, coarse, feeds, strict=False).mean_abs
+    assert made.path.stat().st_size < model.path.stat().st_size / 2
+
+
+def test_tensorrt_gets_no_sixteen_bit_activations():
+    with pytest.raises(UsageError, match="TensorRT has no 16-bit activations: use --quantize int8 or fp16"):
+        recipe_for("w8a16", "onnx", replace(LIMITS, signed_activations=True))
 
 
 def test_the_edge_tpu_gets_whole_numbers_at_both_ends(floats, tmp_path):
