@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from edgekit.data import Sample
+from edgekit.errors import DataError
 from edgekit.golden import pick
 from edgekit_converters.errors import UsageError
 from edgekit_converters.fidelity import random_feeds
 from edgekit_converters.recipe import Feeds
 from edgekit_converters.source import Source
+from edgekit_runtime.errors import SpecificationError
 from edgekit_runtime.manifest import TensorInfo
 from edgekit_runtime.specification import Specification
 from edgekit_runtime.specification.step import Context
@@ -21,14 +23,16 @@ PROBES = 4
 _BATCH = 32
 
 
-def feeds(specification: Specification, inputs: Sequence[TensorInfo], raws: Sequence[Any]) -> dict[str, np.ndarray]:
-    """Model inputs with batch axis for raw samples.
+def feeds(
+    specification: Specification, inputs: Sequence[TensorInfo], samples: Sequence[Sample]
+) -> dict[str, np.ndarray]:
+    """Model inputs with batch axis.
 
     Raises:
         UsageError: What the specification gives does not fit the model's input.
-        SpecificationError: A sample is not what the specification says.
+        DataError: A sample cannot be read, or is not what the specification says; names it.
     """
-    prepared = [specification.preprocess(raw, Context()) for raw in raws]
+    prepared = [_prepared(specification, sample) for sample in samples]
     if isinstance(prepared[0], dict):
         return {name: np.stack([p[name] for p in prepared]) for name in prepared[0]}
     info = inputs[0]
@@ -44,6 +48,14 @@ def feeds(specification: Specification, inputs: Sequence[TensorInfo], raws: Sequ
     return {info.name: batch.astype(info.dtype, copy=False)}
 
 
+def _prepared(specification: Specification, sample: Sample) -> Any:
+    raw = sample.load()
+    try:
+        return specification.preprocess(raw, Context())
+    except SpecificationError as error:
+        raise DataError(f"sample {sample.id} cannot be used: {error.message}", error.hint) from error
+
+
 def source_outputs(
     source: Source, specification: Specification, samples: Sequence[Sample]
 ) -> Iterator[dict[str, np.ndarray]]:
@@ -51,7 +63,7 @@ def source_outputs(
     size = _BATCH if source.inputs[0].shape[0] == -1 else 1
     for start in range(0, len(samples), size):
         batch = samples[start : start + size]
-        outputs = source.run(feeds(specification, source.inputs, [s.load() for s in batch]))
+        outputs = source.run(feeds(specification, source.inputs, batch))
         for i in range(len(batch)):
             yield {name: value[i] for name, value in outputs.items()}
 
@@ -59,7 +71,7 @@ def source_outputs(
 def user_probes(source: Source, specification: Specification, samples: Sequence[Sample]) -> list[Feeds]:
     """Model inputs of a few of the user's samples, spread over their labels."""
     chosen = pick(samples, [s.label for s in samples], PROBES)
-    return [feeds(specification, source.inputs, [s.load()]) for s in chosen]
+    return [feeds(specification, source.inputs, [s]) for s in chosen]
 
 
 def random_probes(source: Source) -> list[Feeds]:

@@ -235,7 +235,7 @@ class _Export:
             return model, self._compare(model)
 
     def _calibration_feeds(self) -> Iterator[Feeds]:
-        return (feeds(self.specification, self.source.inputs, [s.load()]) for s in self.material.calibration)
+        return (feeds(self.specification, self.source.inputs, [s]) for s in self.material.calibration)
 
     def _described(self, model: Converted, fidelity: dict[str, float]) -> Variant:
         return Variant(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,8 @@ class ExportPlan:
             raise UsageError(f"--keep {self.keep!r} is neither 'chosen' nor 'all'", "give one of them")
         if self.calibration_samples < 1:
             raise UsageError("--calibration-samples must be at least 1", "leave it out for 200")
+        if self.limit is not None and self.limit < 1:
+            raise UsageError("--limit must be at least 1", "leave it out for all samples")
 
     def bundle_path(self) -> Path:
         """Where the bundle goes."""
@@ -116,10 +119,16 @@ class ExportPlan:
         """Read a plan; `changes` override it.
 
         Raises:
-            UsageError: Not a plan.
+            UsageError: Not a plan, or one with a setting that there is not: a misspelt one must not be a default.
         """
         try:
-            plan = decode(cls, json.loads(text), "plan")
+            data = json.loads(text)
+            plan = decode(cls, data, "plan")
         except (ValueError, PlainDataError) as error:
             raise UsageError(f"the configuration is not an export plan ({error})", "make one with --dry-run") from error
+        known = [f.name for f in fields(cls)]
+        if unknown := [name for name in data if name not in known]:
+            close = difflib.get_close_matches(unknown[0], known, 1)
+            hint = f"did you mean {close[0]}?" if close else "make one with --dry-run"
+            raise UsageError(f"an export plan has no setting {unknown[0]!r:.60}", hint)
         return replace(plan, **changes)
