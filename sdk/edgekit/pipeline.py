@@ -77,6 +77,7 @@ class _Export:
     def run(self) -> ExportResult:
         plan = self.plan = replace(self.plan, target=self.target.name)
         plan.check_free()
+        precision_name(plan.quantize)  # a mistyped word is said before any work
         licences, notes = read_licences(plan.licences)
         self.material = self._gather()
         self.source = self._load()

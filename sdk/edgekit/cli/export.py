@@ -161,37 +161,34 @@ def summary(result: ExportResult, speed: Speed, report: Path | None = None) -> d
 def _print(out: Console, result: ExportResult, speed: Speed, max_drop: float | None, report: Path | None) -> None:
     from edgekit.cli.show import kilobytes, table
 
-    metrics = list(result.source.metrics)[:3] if result.source else []
+    source, chosen = result.source, result.choice.name
+    metrics = list(source.metrics)[:3] if source else []
     rows = []
-    if result.source:
-        rows.append(["source", "", "", *(f"{result.source.metrics[m]:.4f}" for m in metrics), "", ""])
+    if source:
+        rows.append(["source", "", "", *(f"{source.metrics[m]:.4f}" for m in metrics), "", ""])
     for r in result.variants:
-        mark = " ←" if r.variant.name == result.choice.name else ""
+        name, latency = r.variant.name, speed.medians.get(r.variant.name)
+        measured = [f"{r.variant.metrics[m]:.4f}" for m in metrics]
+        measured += ["-" if r.drop is None else f"{r.drop:+.4f}"] if source else []
         rows.append(
-            [
-                r.variant.name + mark,
-                r.variant.precision,
-                kilobytes(r.bytes),
-                *(f"{r.variant.metrics[m]:.4f}" if m in r.variant.metrics else "-" for m in metrics),
-                "-" if r.drop is None else f"{r.drop:+.4f}",
-                f"{speed.medians[r.variant.name]:.3f}" if r.variant.name in speed.medians else "",
-            ]
-        )
-    columns = [("variant", "left"), ("precision", "left"), ("KB", "right")]
-    columns += [(m, "right") for m in metrics] + [("drop", "right"), ("ms here", "right")]
+            [f"{name} ←" if name == chosen else name, r.variant.precision, kilobytes(r.bytes), *measured,
+             "" if latency is None else f"{latency:.3f}"]
+        )  # fmt: skip
+    columns = [("variant", "left"), ("precision", "left"), ("KB", "right"), *((m, "right") for m in metrics)]
+    columns += [("drop", "right")] * bool(source) + [("ms here", "right")]
     out.print()
     table(out, columns, rows)
     if result.source is None:
         out.print("[yellow]accuracy was not measured[/] (no labelled --data)")
     if max_drop is not None:
         out.print(f"contract: drop at most {max_drop:g} - {'held' if result.choice.held else '[red]broken[/]'}")
-    name = result.bundle
-    extra = _extra(result)
-    written = f"\nbundle  {name}\n" + (f"report  {report}\n" if report else "")
-    out.print(f"{written}next    edgekit run {name} INPUT", soft_wrap=True, markup=False)
+    bundle, extra = result.bundle, _extra(result)
+    written = f"\nbundle  {bundle}\n" + (f"report  {report}\n" if report else "")
+    out.print(f"{written}next    edgekit run {bundle} INPUT", soft_wrap=True, markup=False)
     out.print(
-        f'        on the device: pip install "edgekit-runtime\\[{extra}]" && edgekit-runtime selftest {name.name}',
+        f'        on the device: pip install "edgekit-runtime[{extra}]" && edgekit-runtime selftest {bundle.name}',
         soft_wrap=True,
+        markup=False,
     )
 
 
