@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from edgekit_converters.errors import SourceError
+from edgekit_converters.quiet import quiet
 from edgekit_runtime.backends import FileTensor, Session, backend
 from edgekit_runtime.errors import EdgekitError
 from edgekit_runtime.manifest import Binding, TensorInfo
@@ -56,7 +57,8 @@ def open_content(content: bytes, format: str, name: str) -> Session:
         SourceError: Refused by the interpreter; says `name`.
     """
     try:
-        return backend(_BACKENDS[format]).open(content)
+        with quiet():  # LiteRT announces its delegate on standard error
+            return backend(_BACKENDS[format]).open(content)
     except EdgekitError as error:
         if error.exit_code != 1:
             raise

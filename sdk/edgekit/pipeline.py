@@ -26,6 +26,7 @@ from edgekit.targets import Target, resolve_target
 from edgekit_converters.errors import ConversionError, NoConversion, UsageError
 from edgekit_converters.fidelity import compare
 from edgekit_converters.passes import apply_recipe, format_name, precision_name, recipe_for
+from edgekit_converters.quiet import quiet
 from edgekit_converters.recipe import Converted, Feeds, PassContext
 from edgekit_converters.registry import conversion, load_source, source_kinds
 from edgekit_converters.source import Source, SourceRequest
@@ -269,7 +270,8 @@ class _Export:
     def _open(self, variant: Variant) -> Runtime:
         """The variant on the first of its interpreters that is installed here."""
         chosen = choose_backend(variant.backends)
-        session = chosen.open(self.made[variant.name].path.read_bytes())
+        with quiet():
+            session = chosen.open(self.made[variant.name].path.read_bytes())
         return Runtime(self._assembly().draft((variant,), variant.name), variant, chosen, session)
 
     def _choose(self, results: list[VariantResult]) -> Choice:
