@@ -22,7 +22,7 @@ class TargetLimits:
             the Edge TPU's compiler) take such a file and compute something else without a word.
         integer_io: Whether quantized models take and give whole numbers (int8) at their ends.
         static_shapes: Whether every extent must be fixed, batch 1 included.
-        memory_bytes: Memory a model may need, None where it does not matter.
+        memory_bytes: Memory a model may need (`needs.memory_bytes`), None where it does not matter.
     """
 
     formats: tuple[str, ...]

@@ -22,7 +22,8 @@ SOURCES = {
 }
 FORMATS = ("onnx", "tflite")
 PASSES = {
-    "onnx-int8": "edgekit_converters.passes.onnx_int8:OnnxInt8",
+    "onnx-int8": "edgekit_converters.passes.onnx_static:OnnxInt8",
+    "onnx-w8a16": "edgekit_converters.passes.onnx_static:OnnxW8A16",
     "onnx-dynamic": "edgekit_converters.passes.onnx_dynamic:OnnxDynamic",
     "onnx-fp16": "edgekit_converters.passes.onnx_fp16:OnnxFp16",
     "tflite-int8": "edgekit_converters.passes.tflite:TfliteInt8",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 import traceback
 
@@ -13,6 +14,9 @@ from edgekit_runtime.errors import EdgekitError
 
 def main() -> None:
     """Serve until the parent is gone."""
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches both processes of a terminal; the parent ends this one
     pipe_in = os.fdopen(os.dup(0), "rb")
     pipe_out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever frameworks print goes to the log

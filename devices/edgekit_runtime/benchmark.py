@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import platform
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, Callable, Optional, Union
 
 import numpy as np
 
+from edgekit_runtime.atomic import replacing
 from edgekit_runtime.bundle import Bundle
 from edgekit_runtime.errors import BundleError
 from edgekit_runtime.runtime import Runtime
@@ -150,9 +150,6 @@ def store(path: Union[str, os.PathLike[str]], result: Benchmark) -> Path:
     except (OSError, ValueError):
         pass  # none yet, or not ours: start anew
     document = {"digest": result.digest, "results": [*kept, dataclasses.asdict(result)]}
-    with tempfile.NamedTemporaryFile(
-        "w", dir=sidecar.parent, prefix=f".{sidecar.name}.", delete=False, encoding="utf-8"
-    ) as out:
-        json.dump(document, out, indent=2)
-    Path(out.name).replace(sidecar)
+    with replacing(sidecar) as out:
+        out.write(json.dumps(document, indent=2).encode())
     return sidecar

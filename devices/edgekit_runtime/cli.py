@@ -174,6 +174,8 @@ def _inspect(options: argparse.Namespace) -> int:
         mark = "*" if v.name == manifest.chosen else " "
         figures = ", ".join(f"{k} {x:.4g}" for k, x in v.metrics.items()) or "accuracy not measured"
         print(f" {mark} {v.name}: {manifest.files[v.file].bytes / 1000:,.1f} KB, {figures}")
+    for remark in (*manifest.notes, *manifest.warnings):
+        print(f"   {remark}")
     return 0
 
 

@@ -144,7 +144,8 @@ class DataInfo:
     """One set of samples that was used, told by hash, never by path.
 
     Attributes:
-        role: ``evaluation``, ``calibration`` (quantization calibration) or ``reference`` (for monitoring).
+        role: ``evaluation``, ``comparison`` (unlabelled: outputs were compared with the source's on some of them),
+            ``calibration`` (quantization calibration) or ``reference`` (for monitoring).
         samples: How many.
         sha256: Hash over the sorted content hashes of its samples.
         classes: Samples per label, where there are labels.

@@ -14,6 +14,7 @@ from edgekit_runtime.binding import feeder, fetcher
 from edgekit_runtime.bundle import Bundle
 from edgekit_runtime.errors import BackendError, EdgekitError, MissingRequirement, SpecificationError, UsageError
 from edgekit_runtime.manifest import Manifest, Variant
+from edgekit_runtime.shortcut import shortcut
 from edgekit_runtime.specification import Specification, Tensors
 from edgekit_runtime.specification.step import Context
 
@@ -61,6 +62,8 @@ class Runtime:
         ]
         self._batches = all(b.shape[:1] == (-1,) for b in (*variant.inputs, *variant.outputs))
         self._single = all(b.shape[:1] == (1,) for b in variant.inputs)
+        only = len(manifest.inputs) == 1
+        self._shortcut = shortcut(self.specification, manifest.inputs[0], variant.inputs[0]) if only else None
 
     @classmethod
     def open(
@@ -110,20 +113,17 @@ class Runtime:
             BackendError: The interpreter failed.
         """
         context = self.context()
-        return self.specification.postprocess(self._one(self.specification.preprocess(raw, context)), context)
+        return self.specification.postprocess(self._answer(raw, context), context)
 
     def predict_batch(self, raws: Sequence[Any]) -> list[Any]:
         """Answers for several raw samples; one inference where the variant takes batches, else one each."""
         if not len(raws):
             return []
         contexts = [self.context() for _ in raws]
-        prepared = [self._named(self.specification.preprocess(r, c)) for r, c in zip(raws, contexts)]
-        alike = all(len({p[n].shape for p in prepared}) == 1 for n in self._names)
-        if self._batches and alike:
-            outputs = self.run({n: np.stack([p[n] for p in prepared]) for n in self._names})
-            answers = [{n: v[i] for n, v in outputs.items()} for i in range(len(prepared))]
+        if not self._batches:
+            answers = [self._answer(r, c) for r, c in zip(raws, contexts)]
         else:
-            answers = [self._one(p) for p in prepared]
+            answers = self._together(raws, contexts)
         return [self.specification.postprocess(a, c) for a, c in zip(answers, contexts)]
 
     def preprocess(self, raw: Any) -> dict[str, np.ndarray]:
@@ -133,12 +133,12 @@ class Runtime:
 
     def tensors(self, raw: Any) -> dict[str, np.ndarray]:
         """Model outputs (name to array without batch axis, dequantized) for one raw sample."""
-        return self._one(self.specification.preprocess(raw, self.context()))
+        return self._answer(raw, self.context())
 
     def scores(self, raw: Any) -> np.ndarray:
         """Scores of one raw sample: every output step but those that present an answer."""
         context = self.context()
-        return np.asarray(self.specification.scores(self._one(self.specification.preprocess(raw, context)), context))
+        return np.asarray(self.specification.scores(self._answer(raw, context), context))
 
     def run(self, feeds: Tensors) -> dict[str, np.ndarray]:
         """Model inputs (with batch axis, as `manifest.inputs`) to outputs (with batch axis, dequantized).
@@ -154,8 +154,7 @@ class Runtime:
             arrays = [feed(feeds[name]) for name, feed in self._feeders]
         except KeyError as error:
             raise BackendError(f"input {error} is missing; the model takes {', '.join(self._names)}") from error
-        outputs = self.session.run(arrays)
-        return {name: fetch(outputs[place]) for name, place, fetch in self._fetchers}
+        return self._run_file(arrays)
 
     def context(self) -> Context:
         """A fresh context for one sample."""
@@ -181,9 +180,32 @@ class Runtime:
             raise SpecificationError(f"the model takes {', '.join(self._names)}, but was given {given}")
         return {n: np.asarray(v) for n, v in value.items()}
 
-    def _one(self, value: Union[np.ndarray, Tensors]) -> dict[str, np.ndarray]:
-        outputs = self.run({n: v[None] for n, v in self._named(value).items()})
+    def _answer(self, raw: Any, context: Context) -> dict[str, np.ndarray]:
+        """Outputs for one raw sample, without batch axis."""
+        if self._shortcut is not None:
+            outputs = self._run_file([self._shortcut(raw, context)])
+        else:
+            value = self.specification.preprocess(raw, context)
+            outputs = self.run({n: v[None] for n, v in self._named(value).items()})
         return {n: v[0] if v.ndim else v for n, v in outputs.items()}
+
+    def _together(self, raws: Sequence[Any], contexts: Sequence[Context]) -> list[dict[str, np.ndarray]]:
+        """Outputs for several raw samples from one inference; from one each where their inputs differ in shape."""
+        if self._shortcut is not None:
+            arrays = [self._shortcut(r, c) for r, c in zip(raws, contexts)]
+            feeds = [np.concatenate(arrays)] if len({a.shape for a in arrays}) == 1 else []
+            results = [self._run_file(feeds)] if feeds else [self._run_file([a]) for a in arrays]
+        else:
+            prepared = [self._named(self.specification.preprocess(r, c)) for r, c in zip(raws, contexts)]
+            alike = all(len({p[n].shape for p in prepared}) == 1 for n in self._names)
+            batches = [prepared] if alike else [[p] for p in prepared]
+            results = [self.run({n: np.stack([p[n] for p in batch]) for n in self._names}) for batch in batches]
+        return [{n: v[i] for n, v in outputs.items()} for outputs in results for i in range(_length(outputs))]
+
+    def _run_file(self, arrays: list[np.ndarray]) -> dict[str, np.ndarray]:
+        """The file's inputs, in its order, to the model's outputs, with batch axis."""
+        outputs = self.session.run(arrays)
+        return {name: fetch(outputs[place]) for name, place, fetch in self._fetchers}
 
     def _each(self, feeds: Tensors) -> dict[str, np.ndarray]:
         counts = {n: len(feeds[n]) for n in self._names}
@@ -191,6 +213,10 @@ class Runtime:
             raise BackendError(f"the inputs have batches of different size: {counts}")
         parts = [self.run({n: feeds[n][i : i + 1] for n in self._names}) for i in range(counts[self._names[0]])]
         return {n: np.concatenate([p[n] for p in parts]) for n in parts[0]}
+
+
+def _length(outputs: Tensors) -> int:
+    return len(next(iter(outputs.values())))
 
 
 def _pick(manifest: Manifest, name: Optional[str], backend: Optional[str]) -> tuple[Variant, Backend, str]:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgekit.data import open_dataset
-    from edgekit.pipeline import ExportResult, export
+    from edgekit.pipeline import export
     from edgekit.plan import ExportPlan
+    from edgekit.result import ExportResult
     from edgekit.targets import load_target
     from edgekit_runtime import Bundle, Runtime
 
@@ -21,7 +22,7 @@ __all__ = ["Bundle", "ExportPlan", "ExportResult", "Runtime", "__version__", "ex
 _LAZY = {
     "Bundle": "edgekit_runtime",
     "ExportPlan": "edgekit.plan",
-    "ExportResult": "edgekit.pipeline",
+    "ExportResult": "edgekit.result",
     "Runtime": "edgekit_runtime",
     "export": "edgekit.pipeline",
     "load_target": "edgekit.targets",

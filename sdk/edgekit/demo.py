@@ -111,7 +111,7 @@ def run(folder: Path, progress: Progress) -> list[Row]:
                 bytes=chosen.bytes,
                 float_accuracy=source,
                 exported_accuracy=chosen.variant.metrics["accuracy"],
-                latency_ms=measure(result.bundle)[chosen.variant.name],
+                latency_ms=measure(result.bundle).medians[chosen.variant.name],
                 bundle=str(result.bundle),
             )
         )

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import platform
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from edgekit_converters.fidelity import random_feeds
-from edgekit_runtime.manifest import TensorInfo, Tolerance, Variant
+from edgekit_runtime.manifest import Expectation, Golden, GoldenSample, TensorInfo, Tolerance, Variant
+from edgekit_runtime.runtime import Runtime
+from edgekit_runtime.samples import array_bytes, decode_raw, encode_raw
 from edgekit_runtime.specification import Specification
+from edgekit_runtime.specification.pictures import decode_picture
 
 COUNT = 8
 
@@ -68,3 +72,42 @@ def tolerances(variant: Variant, outputs: Mapping[str, np.ndarray]) -> tuple[Tol
         # half a step: equal whole numbers, whatever the float arithmetic of dequantizing does to the last digit
         return Tolerance(absolute=0.5 * step if step else 1e-3 * spread), loose
     return loose, Tolerance(absolute=2 * loose.absolute, relative=0.0, exempt=loose.exempt)
+
+
+def golden(
+    raws: Sequence[Any], kind: str, variants: Sequence[Variant], run: Callable[[Variant], Runtime]
+) -> tuple[Golden, dict[str, bytes]]:
+    """Golden samples with the answers of every variant on this workstation's interpreters.
+
+    Args:
+        raws: Raw samples.
+        kind: Of the specification.
+        variants: Variants in the bundle.
+        run: Opens one; closed here.
+
+    Returns:
+        What the manifest says, and the members of the bundle.
+    """
+    members: dict[str, bytes] = {}
+    samples = []
+    for i, raw in enumerate(raws):
+        suffix, content = encode_raw(kind, raw)
+        member, decoded = f"golden/{i}{suffix}", ""
+        members[member] = content
+        if kind == "image":
+            decoded = f"golden/{i}.decoded.npy"
+            members[decoded] = array_bytes(decode_picture(decode_raw(member, content)))
+        samples.append(GoldenSample(member, decoded))
+    expected, same, other = [], {}, {}
+    for variant in variants:
+        with run(variant) as runtime:
+            each = [runtime.tensors(decode_raw(s.raw, members[s.raw])) for s in samples]
+        outputs = {o.name: np.stack([e[o.name] for e in each]) for o in runtime.manifest.outputs}
+        places = {}
+        for number, (name, value) in enumerate(outputs.items()):
+            places[name] = f"golden/expected/{variant.name}.{runtime.backend.name}.{number}.npy"
+            members[places[name]] = array_bytes(value)
+        version = runtime.backend.version() or ""
+        expected.append(Expectation(variant.name, runtime.backend.name, version, platform.machine(), places))
+        same[variant.name], other[variant.name] = tolerances(variant, outputs)
+    return Golden(tuple(samples), tuple(expected), same, other), members

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import json
-from dataclasses import dataclass, replace
+import os
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,9 @@ class ExportPlan:
         keep: ``chosen`` to put only the chosen variant into the bundle, ``all`` for every one.
         limit: Largest number of evaluation samples, None for all.
         trust: Whether files that run code when they are loaded are allowed.
-        overwrite: Whether an existing bundle may be replaced.
+        overwrite: Whether existing files may be replaced.
+        licences: Licence files that go into the bundle.
+        report: Whether a report is written beside the bundle.
     """
 
     model: str
@@ -56,6 +60,8 @@ class ExportPlan:
     limit: int | None = None
     trust: bool = False
     overwrite: bool = False
+    licences: tuple[str, ...] = ()
+    report: bool = False
 
     def __post_init__(self) -> None:
         if self.max_drop is not None and not 0 <= self.max_drop < 1:
@@ -66,6 +72,8 @@ class ExportPlan:
             raise UsageError(f"--keep {self.keep!r} is neither 'chosen' nor 'all'", "give one of them")
         if self.calibration_samples < 1:
             raise UsageError("--calibration-samples must be at least 1", "leave it out for 200")
+        if self.limit is not None and self.limit < 1:
+            raise UsageError("--limit must be at least 1", "leave it out for all samples")
 
     def bundle_path(self) -> Path:
         """Where the bundle goes."""
@@ -73,6 +81,29 @@ class ExportPlan:
             path = Path(self.output)
             return path if path.suffix == ".edgekit" else path.with_name(path.name + ".edgekit")
         return Path(f"{self.model_name()}-{self.target}.edgekit")
+
+    def report_path(self) -> Path:
+        """Where the report goes: beside the bundle."""
+        return self.bundle_path().with_suffix(".html")
+
+    def check_free(self) -> None:
+        """Look, before any work, whether what is asked for can be written at its place.
+
+        Raises:
+            UsageError: A file is there already and may not be replaced, or is a folder, or its folder does not let
+                files be made.
+        """
+        if self.output is not None and (self.output.endswith("/") or Path(self.output).is_dir()):
+            raise UsageError(f"--output {self.output} is a folder", "give the name of a file")
+        for path in (self.bundle_path(), *([self.report_path()] if self.report else [])):
+            if path.is_dir():
+                raise UsageError(f"{path} is a folder", "give another --output")
+            if path.exists() and not self.overwrite:
+                raise UsageError(f"{path} exists already", "give --overwrite or another --output")
+            there = next(p for p in (path.absolute().parent, *path.absolute().parents) if p.exists())
+            if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+                raise UsageError(f"{path} cannot be written: {there} is not a folder that lets files be made in it",
+                                 "give another --output")  # fmt: skip
 
     def model_name(self) -> str:
         """Short name of the model, safe in file names."""
@@ -88,10 +119,16 @@ class ExportPlan:
         """Read a plan; `changes` override it.
 
         Raises:
-            UsageError: Not a plan.
+            UsageError: Not a plan, or one with a setting that there is not: a misspelt one must not be a default.
         """
         try:
-            plan = decode(cls, json.loads(text), "plan")
+            data = json.loads(text)
+            plan = decode(cls, data, "plan")
         except (ValueError, PlainDataError) as error:
             raise UsageError(f"the configuration is not an export plan ({error})", "make one with --dry-run") from error
+        known = [f.name for f in fields(cls)]
+        if unknown := [name for name in data if name not in known]:
+            close = difflib.get_close_matches(unknown[0], known, 1)
+            hint = f"did you mean {close[0]}?" if close else "make one with --dry-run"
+            raise UsageError(f"an export plan has no setting {unknown[0]!r:.60}", hint)
         return replace(plan, **changes)

@@ -50,6 +50,34 @@ def test_tensorrt_gets_signed_symmetric_qdq(floats, tmp_path):
             assert value.dtype == np.int8 and not value.any()
 
 
+@pytest.mark.parametrize(("highest", "domain"), [(20, "com.microsoft"), (21, "")])
+def test_sixteen_bit_activations_stay_below_the_targets_opset(floats, highest, domain, tmp_path):
+    """ONNX has them from opset 21 on; before that they are operators of onnxruntime's own."""
+    import onnx
+
+    source, model = floats["onnx"]
+    limits = replace(LIMITS, max_opset=highest)
+    made = apply_recipe(recipe_for("w8a16", "onnx", limits), model, context(source, tmp_path, limits))
+    loaded = onnx.load(str(made.path))
+    assert {n.domain for n in loaded.graph.node if n.op_type == "QuantizeLinear"} == {domain}
+    assert (
+        max(o.version for o in loaded.opset_import if o.domain == "") <= highest and loaded.ir_version <= limits.max_ir
+    )
+    zero_points = {n.input[2] for n in loaded.graph.node if n.op_type == "QuantizeLinear"}
+    kinds = {t.data_type for t in loaded.graph.initializer if t.name in zero_points}
+    assert onnx.TensorProto.UINT16 in kinds
+    feeds = random_feeds(source.inputs, 6, 3)
+    fine = compare(source, made, feeds, strict=False).mean_abs
+    coarse = apply_recipe(recipe_for("int8", "onnx", LIMITS), model, context(source, tmp_path))
+    assert fine < compare(source, coarse, feeds, strict=False).mean_abs
+    assert made.path.stat().st_size < model.path.stat().st_size / 2
+
+
+def test_tensorrt_gets_no_sixteen_bit_activations():
+    with pytest.raises(UsageError, match="TensorRT has no 16-bit activations: use --quantize int8 or fp16"):
+        recipe_for("w8a16", "onnx", replace(LIMITS, signed_activations=True))
+
+
 def test_the_edge_tpu_gets_whole_numbers_at_both_ends(floats, tmp_path):
     source, model = floats["tflite"]
     limits = replace(LIMITS, integer_io=True)

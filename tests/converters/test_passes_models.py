@@ -227,8 +227,8 @@ def test_a_wrong_recipe_is_bad_usage(tmp_path, recipe, match):
 
 
 def test_precisions_that_do_not_exist_for_a_format_or_target():
-    with pytest.raises(UsageError, match="onnx models cannot become w8a16: they can become int8, dynamic, fp16"):
-        recipe_for("w8a16", "onnx", LIMITS)
+    with pytest.raises(UsageError, match="cannot become auto: they can become int8, w8a16, dynamic, fp16"):
+        recipe_for("auto", "onnx", LIMITS)
     with pytest.raises(UsageError, match="whole numbers at both ends"):
         recipe_for("fp16", "tflite", replace(LIMITS, integer_io=True))
     assert recipe_for("fp32", "tflite", LIMITS) == ()

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,17 +17,30 @@ from edgekit_runtime import Runtime
 from edgekit_runtime.errors import EdgekitError, UsageError
 
 from ..digits import plan
-
-
-def edgekit(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "edgekit", *arguments], capture_output=True, text=True, cwd=cwd, check=False
-    )
+from .conftest import edgekit
 
 
 def test_the_same_export_gives_the_same_bytes(trained, tmp_path):
     digests = {export(plan(trained, tmp_path / n, format="onnx")).digest for n in ("a", "b")}
     assert len(digests) == 1
+
+
+def test_sixteen_bit_activations_run_on_onnxruntime(trained, digits_onnx, tmp_path):
+    result = export(plan(trained, tmp_path / "a", model=str(digits_onnx), weights=None, input_shape=(), quantize="16x8",
+                         format="onnx"))  # fmt: skip
+    (made,) = result.variants
+    assert made.variant.name == "onnx-w8a16" and abs(made.drop) < 0.01
+    assert made.bytes < digits_onnx.stat().st_size / 2.5
+
+
+def test_the_one_pass_way_of_a_picture_answers_as_the_two_step_way(trained, tmp_path):
+    result = export(plan(trained, tmp_path / "a", target="coral"))
+    with np.load(trained / "digits.npz") as arrays, Runtime.open(result.bundle) as model:
+        pictures = list(arrays["x_test"][:20])
+        for picture, answer in zip(pictures, model.predict_batch(pictures), strict=True):
+            (two_steps,) = model.run(model.preprocess(picture)).values()
+            (one_pass,) = model.tensors(picture).values()
+            assert np.array_equal(one_pass, two_steps[0]) and answer == model(picture)
 
 
 def test_a_broken_contract_still_writes_the_best(trained, tmp_path):
@@ -81,6 +91,7 @@ def test_without_data_accuracy_is_said_not_to_be_measured(trained, tmp_path):
         ({"target": "coral", "data": None, "preprocess": None}, "int8 only"),
         ({"target": "pi3", "format": "onnx"}, "does not run onnx"),
         ({"quantize": "int7"}, "did you mean"),
+        ({"quantize": "w8a16", "target": "jetson-orin"}, "TensorRT has no 16-bit activations"),
         ({"data": "nowhere"}, "no data set"),
         ({"weights": "nowhere.pt"}, "no weights file"),
     ],

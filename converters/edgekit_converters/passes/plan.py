@@ -79,6 +79,8 @@ def recipe_for(precision: str, format: str, limits: TargetLimits) -> tuple[dict[
     settings: dict[str, Any] = {"pass": name}
     if name == "onnx-int8" and limits.signed_activations:
         settings["signed_activations"] = True
+    if name == "onnx-w8a16" and limits.signed_activations:
+        raise UsageError("TensorRT has no 16-bit activations", "use --quantize int8 or fp16")
     if format == "tflite" and limits.integer_io:
         if precision != "int8":
             raise UsageError(

@@ -10,7 +10,7 @@ import numpy as np
 
 from edgekit_runtime.errors import SpecificationError
 from edgekit_runtime.manifest import SpecificationData
-from edgekit_runtime.specification.lookup import Quantize, fuse
+from edgekit_runtime.specification.lookup import fuse
 from edgekit_runtime.specification.step import Context, Step, Tensors, step_from_plain
 
 KINDS = ("image", "audio", "table", "text", "tensor")
@@ -40,27 +40,6 @@ class Specification:
     def _fused(self) -> tuple[Callable[[Any, Context], Any], ...]:
         """The input steps as they are run: pointwise ones on pictures are one table look-up."""
         return fuse(self.input) if self.kind == "image" else self.input
-
-    def fused(self, quantize: Quantize) -> Callable[[Any, Context], np.ndarray]:
-        """`preprocess` and the quantization of a variant's only input, in one pass over a picture where that can be.
-
-        Args:
-            quantize: Scale, zero point and element type of the variant's input.
-
-        Returns:
-            A function of a raw sample and its context that gives what quantizing the result of `preprocess` gives,
-            to the bit.
-        """
-        steps = (*self.input, quantize)
-        runnable = fuse(steps) if self.kind == "image" else steps
-
-        def preprocess(raw: Any, context: Context) -> np.ndarray:
-            value = raw
-            for step in runnable:
-                value = step(value, context)
-            return np.asarray(value)
-
-        return preprocess
 
     @classmethod
     def from_data(cls, data: SpecificationData) -> Specification:

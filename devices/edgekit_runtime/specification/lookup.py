@@ -45,6 +45,8 @@ class Quantize(Step):
             raise SpecificationError(f"an array is needed to quantize it, not {type(value).__name__}")
         limits = np.iinfo(self.dtype)
         scaled = np.rint(value * np.float32(1.0 / self.scale)) + np.float32(self.zero_point)
+        if np.isnan(scaled).any():
+            raise SpecificationError("the picture holds NaN, for which the quantized model has no number")
         return np.clip(scaled, limits.min, limits.max).astype(self.dtype)
 
 

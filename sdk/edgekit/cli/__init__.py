@@ -9,20 +9,22 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Entry point of ``edgekit``: errors are one sentence, exit codes as documented."""
-    from edgekit.cli.app import app
     from edgekit_runtime.errors import EdgekitError
 
     debug = "--debug" in sys.argv
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
     try:
+        from edgekit.cli.app import app
+
         app(args=arguments, prog_name="edgekit")
     except EdgekitError as error:
         if debug:
             raise
         print(f"edgekit: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        if debug:
+    except (KeyboardInterrupt, SystemExit) as stop:
+        # typer turns the former into the latter
+        if debug or (isinstance(stop, SystemExit) and stop.code != INTERRUPTED):
             raise
         print("edgekit: interrupted; nothing half-written was left", file=sys.stderr)
         sys.exit(INTERRUPTED)

@@ -90,6 +90,8 @@ def eval_command(
 
 def inspect_command(bundle: Bundle_, json: Json_ = False) -> None:
     """Print what a bundle says about itself."""
+    from rich.markup import escape
+
     from edgekit.cli.show import console, kilobytes, table
     from edgekit_runtime import Bundle
 
@@ -127,9 +129,10 @@ def inspect_command(bundle: Bundle_, json: Json_ = False) -> None:
     ]
     table(out, columns, rows)
     for used in manifest.data:
-        out.print(
-            f"{used.role:<12} {used.samples} samples, {len(used.classes)} classes, {used.origin} ({used.sha256[:12]})"
-        )
+        classes = f", {len(used.classes)} classes" if used.classes else ""
+        out.print(f"{used.role:<12} {used.samples} samples{classes}, {used.origin} ({used.sha256[:12]})")
     out.print(f"golden       {len(manifest.golden.samples)} samples")
+    for note in manifest.notes:
+        out.print(note, markup=False, soft_wrap=True)
     for warning in manifest.warnings:
-        out.print(f"[yellow]![/] {warning}")
+        out.print(f"[yellow]![/] {escape(warning)}", soft_wrap=True)

@@ -14,7 +14,9 @@ from edgekit_runtime.errors import ContractBroken, UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from edgekit.pipeline import ExportResult
+    from edgekit.progress import Progress
+    from edgekit.result import ExportResult
+    from edgekit.speed import Speed
 
 
 def export_command(
@@ -45,7 +47,9 @@ def export_command(
     ] = "chosen",
     limit: Annotated[int | None, typer.Option(help="evaluate on at most this many samples")] = None,
     trust: Annotated[bool, typer.Option("--trust", help="allow files that run code when they are loaded")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an existing bundle")] = False,
+    licence: Annotated[list[str] | None, typer.Option(help="licence file to put into the bundle; repeatable")] = None,
+    report: Annotated[bool, typer.Option("--report", help="write a page about the export beside the bundle")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace existing files")] = False,
     config: Annotated[Path | None, typer.Option(help="a plan that --dry-run printed")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the resolved plan and stop")] = False,
     json: Annotated[bool, typer.Option("--json", help="print one JSON object to standard output")] = False,
@@ -54,10 +58,10 @@ def export_command(
     given: dict[str, Any] = {
         "output": output, "data": data, "label": label, "labels": labels, "calibration_data": calibration_data,
         "preprocess": preprocess, "format": format, "max_drop": max_drop, "weights": weights, "task": task,
-        "limit": limit,
+        "limit": limit, "licences": tuple(licence) if licence else None,
     }  # fmt: skip
     given = {k: v for k, v in given.items() if v is not None}
-    given |= {k: True for k, v in {"trust": trust, "overwrite": overwrite}.items() if v}
+    given |= {k: True for k, v in {"trust": trust, "overwrite": overwrite, "report": report}.items() if v}
     defaults = {
         "calibration_samples": (calibration_samples, 200),
         "quantize": (quantize, "auto"),
@@ -103,19 +107,29 @@ def _export(plan: ExportPlan, as_json: bool) -> None:
     from edgekit.pipeline import export
     from edgekit.speed import measure
 
-    out = console(as_json)
-    result = export(plan, TerminalProgress(out))
-    latency = measure(result.bundle)
-    _print(out, result, latency, plan.max_drop)
+    progress = TerminalProgress(console(as_json))
+    result = export(plan, progress)
+    speed = measure(result.bundle)
+    report = _report(plan, result, speed, progress) if plan.report else None
+    _print(console(as_json), result, speed, plan.max_drop, report)
     if as_json:
-        print_json(summary(result, latency))
+        print_json(summary(result, speed, report))
     if not result.choice.held:
         raise ContractBroken(
             f"the contract is broken: {result.choice.remark}", f"the best so far is in {result.bundle}"
         )
 
 
-def summary(result: ExportResult, latency: dict[str, float]) -> dict[str, Any]:
+def _report(plan: ExportPlan, result: ExportResult, speed: Speed, progress: Progress) -> Path:
+    from edgekit.report import report_data, write_report
+
+    with progress.stage("report", "one page, self-contained") as stage:
+        data = report_data(result, speed.medians, max_drop=plan.max_drop, machine=speed.machine)
+        stage.file = write_report(plan.report_path(), data, overwrite=plan.overwrite)
+    return stage.file
+
+
+def summary(result: ExportResult, speed: Speed, report: Path | None = None) -> dict[str, Any]:
     """What `export --json` prints; latencies are this machine's."""
     rows = [
         {
@@ -125,13 +139,14 @@ def summary(result: ExportResult, latency: dict[str, float]) -> dict[str, Any]:
             "bytes": r.bytes,
             "metrics": dict(r.variant.metrics),
             "fidelity": dict(r.variant.fidelity),
-            "latency_ms": latency.get(r.variant.name),
+            "latency_ms": speed.medians.get(r.variant.name),
         }
         for r in result.variants
     ]
     drop = next(r.drop for r in result.variants if r.variant.name == result.choice.name)
     return {
         "bundle": str(result.bundle),
+        "report": str(report) if report else None,
         "digest": result.digest,
         "target": result.manifest.target,
         "source": {"framework": result.manifest.source.framework, "metrics": dict(result.manifest.source.metrics)},
@@ -143,38 +158,37 @@ def summary(result: ExportResult, latency: dict[str, float]) -> dict[str, Any]:
     }
 
 
-def _print(out: Console, result: ExportResult, latency: dict[str, float], max_drop: float | None) -> None:
+def _print(out: Console, result: ExportResult, speed: Speed, max_drop: float | None, report: Path | None) -> None:
     from edgekit.cli.show import kilobytes, table
 
-    metrics = list(result.source.metrics)[:4] if result.source else []
+    source, chosen = result.source, result.choice.name
+    metrics = list(source.metrics)[:3] if source else []
     rows = []
-    if result.source:
-        rows.append(["source", "", "", *(f"{result.source.metrics[m]:.4f}" for m in metrics), "", ""])
+    if source:
+        rows.append(["source", "", "", *(f"{source.metrics[m]:.4f}" for m in metrics), "", ""])
     for r in result.variants:
-        mark = " ←" if r.variant.name == result.choice.name else ""
+        name, latency = r.variant.name, speed.medians.get(r.variant.name)
+        measured = [f"{r.variant.metrics[m]:.4f}" for m in metrics]
+        measured += ["-" if r.drop is None else f"{r.drop:+.4f}"] if source else []
         rows.append(
-            [
-                r.variant.name + mark,
-                r.variant.precision,
-                kilobytes(r.bytes),
-                *(f"{r.variant.metrics[m]:.4f}" if m in r.variant.metrics else "-" for m in metrics),
-                "-" if r.drop is None else f"{r.drop:+.4f}",
-                f"{latency[r.variant.name]:.2f}" if r.variant.name in latency else "",
-            ]
-        )
-    columns = [("variant", "left"), ("precision", "left"), ("KB", "right")]
-    columns += [(m, "right") for m in metrics] + [("drop", "right"), ("ms here", "right")]
+            [f"{name} ←" if name == chosen else name, r.variant.precision, kilobytes(r.bytes), *measured,
+             "" if latency is None else f"{latency:.3f}"]
+        )  # fmt: skip
+    columns = [("variant", "left"), ("precision", "left"), ("KB", "right"), *((m, "right") for m in metrics)]
+    columns += [("drop", "right")] * bool(source) + [("ms here", "right")]
     out.print()
     table(out, columns, rows)
     if result.source is None:
-        out.print("[yellow]accuracy was not measured[/] (no --data)")
+        out.print("[yellow]accuracy was not measured[/] (no labelled --data)")
     if max_drop is not None:
         out.print(f"contract: drop at most {max_drop:g} - {'held' if result.choice.held else '[red]broken[/]'}")
-    name = result.bundle
-    extra = _extra(result)
-    out.print(f"\nbundle  {name}\nnext    edgekit run {name} INPUT", soft_wrap=True)
+    bundle, extra = result.bundle, _extra(result)
+    written = f"\nbundle  {bundle}\n" + (f"report  {report}\n" if report else "")
+    out.print(f"{written}next    edgekit run {bundle} INPUT", soft_wrap=True, markup=False)
     out.print(
-        f'        on the device: pip install "edgekit-runtime\\[{extra}]" && edgekit-runtime selftest {name.name}'
+        f'        on the device: pip install "edgekit-runtime[{extra}]" && edgekit-runtime selftest {bundle.name}',
+        soft_wrap=True,
+        markup=False,
     )
 
 

@@ -17,6 +17,7 @@ from edgekit_runtime.specification.summaries import picture_summary, sound_summa
 
 BINS = 32
 _CONFIDENCE_BINS = 10
+_MAX_SCORES = 1000  # ImageNet's classes
 _ROUNDING = 0.02  # a dequantized probability may be a step or two outside 0..1
 
 
@@ -44,6 +45,14 @@ def _inputs(kind: str, raw: Any) -> dict[str, float]:
     return {}
 
 
+def _row(scores: Any) -> np.ndarray | None:
+    """One answer's scores as float32; None where they are no numbers, or more than anyone watches (a mask, a map)."""
+    array = np.asarray(scores)
+    if array.dtype.kind not in "fiub" or not 0 < array.size <= _MAX_SCORES:
+        return None
+    return array.astype(np.float32).reshape(-1)
+
+
 def monitoring_reference(
     runtime: Runtime,
     reference: Sequence[Sample],
@@ -68,8 +77,10 @@ def monitoring_reference(
         raw = sample.load()
         for name, value in _inputs(dataset.kind, raw).items():
             inputs.setdefault(name, []).append(value)
-        scores.append(np.asarray(runtime.scores(raw), np.float32).reshape(-1))
-    stacked = np.stack(scores)
+        if (row := _row(runtime.scores(raw))) is not None:
+            scores.append(row)
+    alike = len(scores) == len(reference) and len({s.size for s in scores}) == 1
+    stacked = np.stack(scores) if alike else np.zeros((0, 0), np.float32)
     names = dataset.labels if len(dataset.labels) == stacked.shape[1] else tuple(map(str, range(stacked.shape[1])))
     counts = Counter(
         dataset.labels[int(s.label)] for s in dataset.split("train") if s.label is not None and dataset.labels

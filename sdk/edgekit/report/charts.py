@@ -8,8 +8,13 @@ from dataclasses import dataclass
 
 from edgekit_runtime.manifest import ConfidenceBin
 
-WIDTH, LABEL, VALUE, ROW = 360, 96, 64, 30
+WIDTH, LABEL, VALUE, ROW = 360, 112, 60, 30
 """Units of the bar charts: whole width, left column for names, right one for values, height of a row."""
+
+FULL = WIDTH - LABEL - VALUE
+"""Length of the longest possible bar."""
+
+_LABEL_LETTERS = 14  # bold ones fill the column: `tflite-dynamic`
 
 SQUARE = 200
 """Side of the reliability diagram."""
@@ -43,11 +48,12 @@ def bars(rows: Sequence[Bar], full: float | None = None) -> tuple[Drawn, ...]:
         full: Value of the longest possible bar; None for the largest value there is.
     """
     top = max([b.value for b in rows], default=0.0)
-    scale = (WIDTH - LABEL - VALUE) / (max(full or 0.0, top) or 1.0)
-    return tuple(
-        Drawn(b, i * ROW, round(max(b.value * scale, 0.0), 1), b.label if len(b.label) <= 15 else b.label[:14] + "…")
-        for i, b in enumerate(rows)
-    )
+    scale = FULL / (max(full or 0.0, top) or 1.0)
+    return tuple(Drawn(b, i * ROW, round(max(b.value * scale, 0.0), 1), _short(b.label)) for i, b in enumerate(rows))
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= _LABEL_LETTERS else label[: _LABEL_LETTERS - 1] + "…"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from edgekit.report.pictures import SamplePicture, sample_pictures
 from edgekit_runtime.manifest import Manifest, Variant
 
 if TYPE_CHECKING:
-    from edgekit.pipeline import ExportResult
+    from edgekit.result import ExportResult
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -12,9 +11,10 @@ from typing import Any
 
 from edgekit.errors import ReportError
 from edgekit.evaluate import Evaluation, primary_metric
-from edgekit.report.charts import Bar, bars, reliability
+from edgekit.report.charts import FULL, LABEL, ROW, WIDTH, Bar, bars, reliability
 from edgekit.report.confusion import confused, per_class
 from edgekit.report.content import ReportData, ReportVariant
+from edgekit_runtime.atomic import replacing
 from edgekit_runtime.errors import UsageError
 
 _MATRIX_CLASSES = 30  # a larger matrix is unreadable; the most confused pairs are listed instead
@@ -42,23 +42,11 @@ def write_report(path: str | os.PathLike[str], data: ReportData, *, overwrite: b
     if place.exists() and not overwrite:
         raise UsageError(f"{place} exists already", "give --overwrite or another name")
     page = render(data)
-    temporary: Path | None = None
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=place.parent, prefix=f".{place.name}.", delete=False
-        ) as out:
-            temporary = Path(out.name)
-            out.write(page)
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(place)
+        with replacing(place) as out:
+            out.write(page.encode())
     except OSError as error:
         raise ReportError(f"cannot write report {place}: {error.strerror or error}") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
     return place
 
 
@@ -73,6 +61,8 @@ def render(data: ReportData) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    # macros see no variables of the template, only these
+    environment.globals["sizes"] = {"width": WIDTH, "label": LABEL, "full": FULL, "row": ROW}
     environment.filters |= {
         "kb": _kilobytes,
         "figure": _figure,

@@ -15,7 +15,7 @@ class Check:
 
     Attributes:
         ok: Whether the model may ship.
-        message: One sentence.
+        message: What is wrong, in half a sentence that follows "does not fit": ``it has an operator that ...``.
     """
 
     ok: bool
@@ -34,7 +34,8 @@ class Target:
         python: Python versions that its system brings, newest last.
         extra: Extra of ``edgekit-runtime`` to install there.
         notes: Facts a user should know, one sentence each.
-        checks: Look at a finished model file; the Edge TPU and TensorRT op checkers register here.
+        checks: Each looks at a finished model file, and what it refuses is left out of the bundle with its message; the
+            Edge TPU and TensorRT op checkers register here.
     """
 
     name: str

@@ -1,0 +1,171 @@
+"""Static quantization for ONNX as QDQ, by onnxruntime."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from edgekit_converters.files import versions
+from edgekit_converters.limits import TargetLimits
+from edgekit_converters.passes.calibration import file_feeds
+from edgekit_converters.passes.onnx_file import check_names, opset, prepare, tidy
+from edgekit_converters.passes.outcome import new_file, recorded
+from edgekit_converters.passes.refusals import refusals, require
+from edgekit_converters.recipe import Converted, Pass, PassContext
+
+METHODS = ("minmax", "percentile", "entropy")
+_OPSET_16_BIT = 21
+"""First opset whose QuantizeLinear knows 16 bits."""
+
+
+@dataclass(frozen=True)
+class _Static(Pass):
+    """Shared by the passes below: int8 weights, whole-number activations with ranges from samples, float ends.
+
+    Attributes:
+        precision: What comes out.
+        method: How activation ranges are found: ``minmax``, ``percentile`` or ``entropy``.
+        percentile: Share of values inside the range, in percent; for ``percentile`` only.
+        per_channel: Whether each output channel of a weight has its own scale.
+        exclude: Names of nodes that stay float.
+    """
+
+    format = "onnx"
+    precision: ClassVar[str]
+    method: str = "minmax"
+    percentile: float = 99.999
+    per_channel: bool = True
+    exclude: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ValueError(f"method must be one of {', '.join(METHODS)}, not {self.method!r:.40}")
+        if not 50 < self.percentile <= 100:
+            raise ValueError(f"percentile must be above 50 and at most 100, not {self.percentile:g}")
+
+    def _activations(self, limits: TargetLimits) -> tuple[str, dict[str, Any]]:
+        """Member of `QuantType` for activations, and the quantizer's extra options."""
+        raise NotImplementedError
+
+    def _finish(self, quantized: Path, prepared: Path, limits: TargetLimits) -> None:
+        """Mend the quantizer's file before it is tidied."""
+
+    def __call__(self, model: Converted, context: PassContext) -> Converted:
+        """Apply."""
+        require("onnx", "onnxruntime")
+        feeds = file_feeds(model, context)
+        target = new_file(context, model, f"{self.name}.onnx")
+        with (
+            refusals("onnxruntime's quantizer"),
+            tempfile.TemporaryDirectory(prefix=f"{self.name}-", dir=context.folder) as work,
+        ):
+            prepared, quantized = prepare(model.path, Path(work), context.limits), Path(work) / "quantized.onnx"
+            check_names(prepared, self.exclude)
+            self._quantize(prepared, quantized, feeds, context.limits)
+            self._finish(quantized, prepared, context.limits)
+            tidy(quantized, context.limits)
+            quantized.replace(target)
+        return recorded(self, replace(model, path=target, precision=self.precision), versions("onnx", "onnxruntime"))
+
+    def _quantize(
+        self, prepared: Path, target: Path, feeds: Sequence[dict[str, np.ndarray]], limits: TargetLimits
+    ) -> None:
+        from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+        activations, extra = self._activations(limits)
+        if self.method != "minmax":
+            # one sample at a time: the histogram methods keep every activation of what they are given in memory
+            extra["CalibStridedMinMax"] = 1
+        if self.method == "percentile":
+            extra["CalibPercentile"] = self.percentile
+        quantize_static(
+            str(prepared),
+            str(target),
+            _reader(feeds),
+            quant_format=QuantFormat.QDQ,
+            activation_type=QuantType[activations],
+            weight_type=QuantType.QInt8,
+            per_channel=self.per_channel,
+            calibrate_method={
+                "minmax": CalibrationMethod.MinMax,
+                "percentile": CalibrationMethod.Percentile,
+                "entropy": CalibrationMethod.Entropy,
+            }[self.method],
+            nodes_to_exclude=list(self.exclude),
+            extra_options=extra,
+        )
+
+
+@dataclass(frozen=True)
+class OnnxInt8(_Static):
+    """int8 weights with int8 or uint8 activations; inputs and outputs stay float32.
+
+    Attributes:
+        method: How activation ranges are found: ``minmax``, ``percentile`` or ``entropy``.
+        percentile: Share of values inside the range, in percent; for ``percentile`` only.
+        per_channel: Whether each output channel of a weight has its own scale.
+        exclude: Names of nodes that stay float.
+        signed_activations: Signed symmetric activations as TensorRT wants (every zero point 0, biases left in float);
+            unsigned ones are faster on CPUs and keep one bit more after a ReLU.
+    """
+
+    name = "onnx-int8"
+    precision = "int8"
+    signed_activations: bool = False
+
+    def _activations(self, limits: TargetLimits) -> tuple[str, dict[str, Any]]:
+        if self.signed_activations:
+            # TensorRT reads QDQ with zero points of 0 only, and quantizes biases itself
+            return "QInt8", {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False}
+        return "QUInt8", {}
+
+
+@dataclass(frozen=True)
+class OnnxW8A16(_Static):
+    """int8 weights, uint16 activations: small and exact, but slow on CPUs; inputs and outputs stay float32.
+
+    ONNX itself has 16-bit QDQ from opset 21 on. Below that the same two operators of onnxruntime's own domain
+    (``com.microsoft``) are used, which its CPU kernels have known for longer; other runtimes do not read such a file.
+    Biases stay float: onnxruntime computes in float between the two, and int32 biases overflow with such fine steps.
+    """
+
+    name = "onnx-w8a16"
+    precision = "w8a16"
+
+    def _activations(self, limits: TargetLimits) -> tuple[str, dict[str, Any]]:
+        return "QUInt16", {"QuantizeBias": False, "UseQDQContribOps": limits.max_opset < _OPSET_16_BIT}
+
+    def _finish(self, quantized: Path, prepared: Path, limits: TargetLimits) -> None:
+        """Take back the opset that the quantizer raises for 16 bits, also where its own operators do not need it."""
+        if limits.max_opset >= _OPSET_16_BIT:
+            return
+        import onnx
+        from onnx import version_converter
+
+        before = opset(onnx.load(str(prepared), load_external_data=False))
+        onnx.save(version_converter.convert_version(onnx.load(str(quantized)), before), str(quantized))
+
+
+def _reader(feeds: Sequence[dict[str, np.ndarray]]) -> Any:
+    """The samples as onnxruntime's calibrators read them."""
+    from onnxruntime.quantization import CalibrationDataReader
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.waiting = iter(feeds)
+
+        def __len__(self) -> int:
+            return len(feeds)
+
+        def set_range(self, start_index: int, end_index: int) -> None:
+            self.waiting = iter(feeds[start_index:end_index])
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return next(self.waiting, None)
+
+    return Reader()
