@@ -19,7 +19,7 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Optional, Union
+from typing import IO, Callable, Optional, Union
 
 from edgekit_runtime.archive import ALIGNMENT, blocks, check_member_name, read_directory, store
 from edgekit_runtime.atomic import replacing
@@ -169,6 +169,7 @@ def write_bundle(
     members: Mapping[str, Union[bytes, Path]],
     *,
     overwrite: bool = False,
+    prove: Optional[Callable[[Bundle], object]] = None,
 ) -> str:
     """Write a bundle in one atomic step: it is there whole, or not at all.
 
@@ -177,6 +178,8 @@ def write_bundle(
         manifest: Its `files` are filled in here.
         members: Member name to content, or to the file that holds it.
         overwrite: Whether an existing file may be replaced.
+        prove: Called with the finished bundle before it gets its name; what it raises leaves no bundle, and an
+            existing one as it was.
 
     Returns:
         The digest of the bundle.
@@ -196,11 +199,16 @@ def write_bundle(
         manifest = manifest.replace(files=files)
         manifest.check()
         head = manifest.to_json()
-        with replacing(path) as out, zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
-            store(archive, out, MANIFEST, head, len(head))
-            for name, content in sorted(members.items()):
-                if store(archive, out, name, content, files[name].bytes) != files[name].sha256:
-                    raise BundleError(f"{content!s} was changed while it was packed", "export again")
+        with replacing(path) as out:
+            with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+                store(archive, out, MANIFEST, head, len(head))
+                for name, content in sorted(members.items()):
+                    if store(archive, out, name, content, files[name].bytes) != files[name].sha256:
+                        raise BundleError(f"{content!s} was changed while it was packed", "export again")
+            if prove is not None:
+                out.flush()
+                with Bundle.open(out.name) as finished:
+                    prove(finished)
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         raise BundleError(f"cannot write bundle {path}: {error.strerror or error}{where}") from error

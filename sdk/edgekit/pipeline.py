@@ -287,12 +287,16 @@ class _Export:
 
     def _bundle(self, manifest: Manifest, members: dict[str, bytes | Path]) -> tuple[Manifest, str]:
         path = self.plan.bundle_path()
-        with self.progress.stage("bundle", f"edgekit {__version__}") as stage:
-            digest = write_bundle(path, manifest, members, overwrite=self.plan.overwrite)
-            stage.file = path
-        with self.progress.stage("self-test", "on this machine"), Bundle.open(path) as bundle:
+        tested: list[Manifest] = []
+
+        def prove(bundle: Bundle) -> None:
             selftest(bundle).require()
-            return bundle.manifest, digest
+            tested.append(bundle.manifest)
+
+        with self.progress.stage("bundle", f"edgekit {__version__}, self-tested on this machine") as stage:
+            digest = write_bundle(path, manifest, members, overwrite=self.plan.overwrite, prove=prove)
+            stage.file = path
+        return tested[0], digest
 
 
 def _headline(evaluation: Evaluation) -> str:

@@ -235,3 +235,22 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path):
     )
     assert "cannot write bundle" in done.stdout and done.stdout.count("\n") == 1, done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_a_bundle_that_fails_its_proof_gets_no_name(tmp_path):
+    """Neither a new one nor in the place of an older one that works."""
+    manifest, members = double_manifest()
+    target = tmp_path / "a.edgekit"
+
+    def refuse(bundle: Bundle) -> None:
+        bundle.verify()
+        raise BundleError("it does not answer as it should")
+
+    with pytest.raises(BundleError, match="does not answer"):
+        write_bundle(target, manifest, members, prove=refuse)
+    assert not list(tmp_path.iterdir())
+    digest = write_bundle(target, manifest, members, prove=Bundle.verify)
+    with pytest.raises(BundleError, match="does not answer"):
+        write_bundle(target, manifest.replace(name="other"), members, overwrite=True, prove=refuse)
+    with Bundle.open(target) as kept:
+        assert kept.digest == digest
