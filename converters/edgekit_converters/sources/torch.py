@@ -211,6 +211,7 @@ def to_onnx(source: Source, folder: Path, limits: TargetLimits) -> Converted:
 
 def _export(source: TorchSource, target: Path, limits: TargetLimits, free: bool) -> None:
     import torch
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
     shapes = tuple({0: torch.export.Dim("batch", min=1)} for _ in source.examples) if free else None
     one = source.examples if source.inputs[0].shape[0] != -1 else tuple(e[:1] for e in source.examples)
@@ -226,6 +227,8 @@ def _export(source: TorchSource, target: Path, limits: TargetLimits, free: bool)
             output_names=[o.name for o in source.outputs],
             verbose=False,
         )
+        # stack traces with the author's paths and lines of code: they are nobody's business and a third of small files
+        ClearMetadataAndDocStringPass()(program.model)
         program.save(str(target), external_data=False)
 
 
