@@ -1,0 +1,139 @@
+"""A PyTorch backbone with a new head, to a Jetson and a Pi: features by the pre-processing that ships, then export.
+
+    python examples/shufflenetv2.py shufflenetv2.pth PICTURES FOLDER
+
+`shufflenetv2.pth` holds the weights of the network below, a quarter of the published width 1.0x and smaller (they are
+FastestDet's, github.com/dog-qiuqiu/FastestDet). `PICTURES` holds `train` and `test` folders with one folder a class.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from edgekit import ExportPlan, Runtime, export, open_dataset
+from edgekit_runtime.plain import encode
+from edgekit_runtime.specification.presets import image_specification
+from edgekit_runtime.specification.step import Context
+
+CLASSES = 10  # as many as PICTURES has folders
+SIZE = 160
+STAGES = ((4, 48), (8, 96), (4, 192))  # units and channels of stages 2, 3, 4
+
+
+def conv(inputs: int, outputs: int, size: int = 1, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+    """Convolution that keeps the extent (at stride 1), and its normalization."""
+    return [
+        nn.Conv2d(inputs, outputs, size, stride, size // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(outputs),
+    ]
+
+
+class Unit(nn.Module):
+    """A unit of ShuffleNet V2 (Ma et al. 2018, figure 3 c and d), the shuffle moved to its beginning.
+
+    Splitting into even and odd channels is the paper's split into halves after the shuffle of the unit before.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        taken = inputs if stride == 2 else inputs // 2
+        middle, made = outputs // 2, outputs - taken
+        self.branch_main = nn.Sequential(
+            *conv(taken, middle), nn.ReLU(), *conv(middle, middle, 3, stride, middle), *conv(middle, made), nn.ReLU()
+        )
+        if stride == 2:
+            self.branch_proj = nn.Sequential(*conv(taken, taken, 3, 2, taken), *conv(taken, taken), nn.ReLU())
+        self.stride = stride
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.stride == 2:
+            return torch.cat([self.branch_proj(x), self.branch_main(x)], 1)
+        batch, channels, height, width = x.shape
+        pairs = x.reshape(batch, channels // 2, 2, height, width)
+        return torch.cat([pairs[:, :, 0], self.branch_main(pairs[:, :, 1])], 1)
+
+
+class Backbone(nn.Module):
+    """(batch, 3, height, width) BGR in 0..1 to (batch, 192) features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first_conv = nn.Sequential(*conv(3, 24, 3, 2), nn.ReLU())
+        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        inputs = 24
+        for number, (units, outputs) in enumerate(STAGES, start=2):
+            first, rest = Unit(inputs, outputs, 2), [Unit(outputs, outputs, 1) for _ in range(units - 1)]
+            setattr(self, f"stage{number}", nn.Sequential(first, *rest))
+            inputs = outputs
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.maxpool(self.first_conv(x))
+        return self.stage4(self.stage3(self.stage2(x))).mean((2, 3))
+
+
+def classifier() -> nn.Module:
+    """What edgekit calls: the backbone and a head of its own."""
+    return nn.Sequential(Backbone(), nn.Linear(STAGES[-1][1], CLASSES))
+
+
+def fit(model: nn.Module, pictures: str) -> None:
+    """Train the head on frozen features of the training pictures."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    train = open_dataset(pictures).split("train")
+    features = []
+    with torch.no_grad():
+        for start in range(0, len(train), 64):
+            batch = np.stack([SPECIFICATION.preprocess(s.load(), Context()) for s in train[start : start + 64]])
+            features.append(model[0](torch.from_numpy(batch)).numpy())
+        scaler = StandardScaler()
+        scaled = scaler.fit_transform(np.concatenate(features))
+        found = LogisticRegression(C=0.01, max_iter=500).fit(scaled, [s.label for s in train])
+        weight = found.coef_ / scaler.scale_  # the scaling becomes part of the layer
+        model[1].weight.copy_(torch.from_numpy(weight))
+        model[1].bias.copy_(torch.from_numpy(found.intercept_ - weight @ scaler.mean_))
+
+
+SPECIFICATION = image_specification("0..1", SIZE, SIZE, layout="chw", colour="bgr")
+
+
+def main(weights: str, pictures: str, folder: Path) -> None:
+    from safetensors.torch import save_file
+
+    model = classifier().eval()
+    model[0].load_state_dict(torch.load(weights, map_location="cpu", weights_only=True), strict=True)
+    fit(model, pictures)
+    save_file(model.state_dict(), str(folder / "classifier.safetensors"))
+    (folder / "preprocess.json").write_text(json.dumps(encode(SPECIFICATION.to_data())))
+    for target in ("jetson", "pi"):
+        result = export(
+            ExportPlan(
+                model=f"{__file__}:classifier",
+                weights=f"{folder}/classifier.safetensors",
+                input_shape=(-1, 3, SIZE, SIZE),
+                target=target,
+                data=pictures,
+                preprocess=f"{folder}/preprocess.json",
+                max_drop=0.03,
+                keep="all",
+                output=f"{folder}/{target}.edgekit",
+                overwrite=True,
+            )
+        )
+        print(f"{target}: float {result.source.metrics['accuracy']:.3f}, contract held: {result.choice.held}")
+        for made in result.variants:
+            print(f"  {made.variant.name}: {made.bytes / 1000:.0f} KB, drop {made.drop:+.4f}")
+    with Runtime.open(result.bundle) as runtime:
+        sample = open_dataset(pictures).split("test")[0]
+        print(f"{sample.id} shows {runtime(sample.load())[0].label}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
