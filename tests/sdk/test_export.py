@@ -146,39 +146,3 @@ def test_a_plan_replays_and_a_wrong_one_is_refused():
         ExportPlan(model="m.onnx", target="pi5", max_drop=0.01)
     with pytest.raises(UsageError, match="not an export plan"):
         ExportPlan.from_json("{}")
-
-
-def test_a_real_imagenet_network_knows_a_cat(assets, tmp_path):
-    """A published uint8 file is taken as it is, with the pre-processing that its scale stands for."""
-    folder = assets / "models/mobilenet_v1_025_128_imagenet"
-    model = str(folder / "mobilenet_v1_0.25_128_quant.tflite")
-    result = export(ExportPlan(model=model, target="pi5", output=str(tmp_path / "m"), preprocess="-1..1"))
-    names = (folder / "imagenet_labels.txt").read_text().splitlines()
-    with Runtime.open(result.bundle) as runtime:
-        scores = next(iter(runtime.tensors(assets / "data/pictures/cat.bmp").values()))
-    assert sum("cat" in names[i] for i in np.argsort(-scores)[:3]) == 3
-
-
-def test_a_real_detector_finds_the_cat(assets, tmp_path):
-    """FastestDet from someone else's ONNX file: its own pre-processing, boxes in pixels of the picture."""
-    specification = {
-        "kind": "image",
-        "input": [
-            {"step": "decode", "colour": "bgr"},
-            {"step": "resize", "height": 352, "width": 352},
-            {"step": "scale", "factor": 1 / 255},
-            {"step": "layout", "order": "chw"},
-        ],
-        "output": [{"step": "grid_boxes"}, {"step": "nms", "score": 0.55}],
-    }
-    (tmp_path / "spec.json").write_text(json.dumps(specification))
-    model = str(assets / "models/fastestdet/FastestDet.onnx")
-    for target in ("pi5", "jetson-orin"):
-        result = export(ExportPlan(model=model, target=target, format="onnx", quantize="fp32",
-                                   output=str(tmp_path / target), preprocess=str(tmp_path / "spec.json")))  # fmt: skip
-    names = (assets / "data/pictures/coco_labels.txt").read_text().splitlines()
-    with Runtime.open(result.bundle) as runtime:
-        found = runtime(assets / "data/pictures/cat.bmp")
-    assert found and found[0].index == 15, (found, names[:20])
-    left, top, right, bottom = found[0].box
-    assert right - left > 50 and bottom - top > 50
