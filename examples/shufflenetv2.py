@@ -95,7 +95,7 @@ def fit(model: nn.Module, pictures: str) -> None:
             features.append(model[0](torch.from_numpy(batch)).numpy())
         scaler = StandardScaler()
         scaled = scaler.fit_transform(np.concatenate(features))
-        # strongly regularized: large weights on features of small spread would amplify the noise of int8
+        # strongly regularized: with C = 0.01 the float network was better by 0.03, the int8 one lost more than allowed
         found = LogisticRegression(C=0.003, max_iter=500).fit(scaled, [s.label for s in train])
         weight = found.coef_ / scaler.scale_  # the scaling becomes part of the layer
         model[1].weight.copy_(torch.from_numpy(weight))
