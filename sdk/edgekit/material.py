@@ -115,7 +115,9 @@ def _label_order(file: str | None) -> list[str] | None:
 def _calibration(given: Dataset | None, ranges: Dataset | None, labelled: bool) -> tuple[tuple[Sample, ...], str]:
     """Samples to calibrate with, and where they are from."""
     if ranges is not None:
-        return tuple(ranges.split("train") or ranges.split("test")), "--calibration-data"
+        # nobody held anything out of it: all of it is there to calibrate with
+        chosen = _every(ranges) if ranges.split_here else tuple(ranges.split("train") or ranges.split("test"))
+        return chosen, "--calibration-data"
     if given is None:
         return (), ""
     if labelled or given.split("train"):

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from edgekit.data import Sample, open_dataset, overlap
 from edgekit.data.splits import settle, split_by_hash
 from edgekit.errors import DataError
+from edgekit.material import gather
+from edgekit.plan import ExportPlan
 
 
 def picture(path: Path, seed: int) -> None:
@@ -282,7 +284,7 @@ def test_hash_splits_never_share_content_and_always_measure(hashes):
 def test_what_is_held_out_never_trains(train, test):
     given_ = {"train": [Sample(f"a{i}", 0, h, None) for i, h in enumerate(train)],
               "test": [Sample(f"b{i}", 0, h, None) for i, h in enumerate([*test, train[0]])]}  # fmt: skip
-    splits, remarks = settle(given_, "data")
+    splits, remarks, _ = settle(given_, "data")
     assert not overlap(splits["train"], splits["test"]) and len(splits["test"]) == len(test) + 1
     assert remarks
 
@@ -314,3 +316,20 @@ def test_a_real_table_as_r_writes_it(assets, tmp_path):
     rooms = open_dataset(str(tmp_path), label="Occupancy")
     assert rooms.columns == ("date", "Temperature", "Humidity", "Light", "CO2", "HumidityRatio")
     assert rooms.labels == ("0", "1") and len(rooms.split("test")) == 2665
+
+
+def test_linked_folders_are_followed_and_circles_are_not(tmp_path):
+    for i in range(6):
+        picture(tmp_path / f"elsewhere/cat/{i}.png", i)
+        picture(tmp_path / f"set/train/dog/{i}.png", 10 + i)
+    (tmp_path / "set/train/cat").symlink_to(tmp_path / "elsewhere/cat")
+    (tmp_path / "elsewhere/cat/again").symlink_to(tmp_path / "elsewhere")
+    found = open_dataset(str(tmp_path / "set"))
+    assert found.labels == ("cat", "dog") and sum(len(s) for s in found.splits.values()) == 12
+
+
+def test_what_nobody_held_out_of_calibrates_whole(tmp_path):
+    for i in range(30):
+        picture(tmp_path / f"ranges/{'ab'[i % 2]}/{i}.png", i)
+    plan = ExportPlan(model="m.onnx", target="pi5", calibration_data=str(tmp_path / "ranges"))
+    assert len(gather(plan).calibration) == 30

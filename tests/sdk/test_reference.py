@@ -64,7 +64,9 @@ def rows(n: int, task: str, labels: tuple[str, ...]) -> Dataset:
                {"heat": float(generator.normal()), "room": "hall", "wind": None if i % 2 else 1.0})
         for i in range(n)
     ]  # fmt: skip
-    return Dataset("table", task, labels, {"train": made[: n // 2], "test": made[n // 2 :]}, ("heat", "room", "wind"))
+    return Dataset(
+        "table", task, labels, {"train": made[: n // 2], "test": made[n // 2 :]}, columns=("heat", "room", "wind")
+    )
 
 
 def test_a_table_with_gaps_and_text():

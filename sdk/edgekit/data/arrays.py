@@ -58,8 +58,8 @@ def read(path: Path, *, label: str | None, labels_order: Sequence[str] | None) -
             for i, row in enumerate(arrays[x])
         ]
     image = all(arrays[x].dtype == np.uint8 and arrays[x].ndim in (3, 4) for x, _ in found.values())
-    splits, remarks = settle(given, str(path))
-    return Dataset("image" if image else "tensor", task, labels, splits, remarks=remarks)
+    settled = settle(given, str(path))
+    return Dataset("image" if image else "tensor", task, labels, *settled)
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:

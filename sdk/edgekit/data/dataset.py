@@ -20,16 +20,18 @@ class Dataset:
         task: ``classification``, ``regression`` or ``none``.
         labels: Class names in index order.
         splits: Split name to samples.
-        columns: Feature names in order, for tables.
         remarks: What a user should know about it, one sentence each: duplicates left out, splits made up.
+        split_here: Whether whoever made it held nothing out, so that the splits are by content hash.
+        columns: Feature names in order, for tables.
     """
 
     kind: str
     task: str
     labels: tuple[str, ...]
     splits: Mapping[str, Sequence[Sample]]
-    columns: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    split_here: bool = False
+    columns: tuple[str, ...] = ()
 
     def split(self, name: str) -> Sequence[Sample]:
         """A split; empty where there is none. ``test`` falls back to ``validation``."""

@@ -51,8 +51,8 @@ def read_folders(
         )
     if not found:
         loose = [Sample(p.name, None, _hash(p, p.name, check), p) for p in sorted(_files(root, suffixes))]
-        splits, remarks = settle({"": loose}, str(root))
-        return Dataset(kind, "none", (), splits, remarks=remarks)
+        settled = settle({"": loose}, str(root))
+        return Dataset(kind, "none", (), *settled)
     given: dict[str, list[Sample]] = {}
     for split, folder in split_folders.items():
         given[split] = []
@@ -63,8 +63,8 @@ def read_folders(
             for path in files:
                 id_ = path.relative_to(root).as_posix()
                 given[split].append(Sample(id_, labels.index(name), _hash(path, id_, check), path))
-    splits, remarks = settle(given, str(root))
-    return Dataset(kind, "classification", tuple(labels), splits, remarks=remarks)
+    settled = settle(given, str(root))
+    return Dataset(kind, "classification", tuple(labels), *settled)
 
 
 def _splits(root: Path) -> dict[str, Path]:
@@ -90,7 +90,13 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def _files(folder: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder):
+    seen: set[str] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)  # data sets are often linked into place, and links can go in circles
+        if real in seen:
+            folders[:] = []
+            continue
+        seen.add(real)
         folders[:] = sorted(f for f in folders if not f.startswith(".") and f not in _IGNORED)
         for name in names:
             if name.lower().endswith(suffixes) and not name.startswith("."):

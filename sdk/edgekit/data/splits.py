@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from edgekit.data.sample import Sample
 from edgekit.errors import DataError
@@ -40,7 +41,21 @@ def split_by_hash(samples: Iterable[Sample]) -> Splits:
     return splits
 
 
-def settle(given: Mapping[str, Sequence[Sample]], where: str) -> tuple[Splits, tuple[str, ...]]:
+class Settled(NamedTuple):
+    """Splits as they are used.
+
+    Attributes:
+        splits: Name to samples.
+        remarks: What there is to say about them, one sentence each.
+        split_here: Whether nothing was held out by whoever made the data set, so that it was split by hash.
+    """
+
+    splits: Splits
+    remarks: tuple[str, ...] = ()
+    split_here: bool = False
+
+
+def settle(given: Mapping[str, Sequence[Sample]], where: str) -> Settled:
     """The splits to use, and what there is to say about them.
 
     Samples without a split (``""``), or a training split alone, are split by hash. Training samples whose content is
@@ -61,12 +76,13 @@ def settle(given: Mapping[str, Sequence[Sample]], where: str) -> tuple[Splits, t
         remarks: tuple[str, ...] = ()
         if splits["train"]:
             remarks = (f"{where} has no held-out split; a tenth was held out by content hash",)
-        return splits, remarks
+        return Settled(splits, remarks, split_here=True)
     held = {s.sha256 for name in held_names for s in given[name]}
     splits = {name: list(v) for name, v in given.items()}
     leaked = [s for s in splits.get("train", []) if s.sha256 in held]
     if not leaked:
-        return splits, ()
+        return Settled(splits)
     splits["train"] = [s for s in splits["train"] if s.sha256 not in held]
     many = f"{len(leaked)} training samples are" if len(leaked) > 1 else "1 training sample is"
-    return splits, (f"{many} held out too, as {leaked[0].id}, and left out of training and calibration",)
+    remark = f"{many} held out too, as {leaked[0].id}, and left out of training and calibration"
+    return Settled(splits, (remark,))

@@ -78,8 +78,8 @@ def read(path: Path, *, label: str | None, labels_order: Sequence[str] | None) -
             digest = hashlib.sha256(json.dumps([raw, row[at]], sort_keys=True).encode()).hexdigest()
             name = f"{table.path.name} line {line}" if len(tables) > 1 else f"line {line}"
             given[split].append(Sample(name, target, digest, raw))  # type: ignore[arg-type] # a label is a number
-    splits, remarks = settle(given, str(path))
-    return Dataset("table", "regression" if regression else "classification", labels, splits, columns, remarks)
+    settled = settle(given, str(path))
+    return Dataset("table", "regression" if regression else "classification", labels, *settled, columns)
 
 
 def _split_files(folder: Path) -> dict[str, Path]:
