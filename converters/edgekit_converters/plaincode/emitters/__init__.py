@@ -1,0 +1,1 @@
+"""Emitters: one file (or folder) per output language."""

@@ -1,0 +1,1 @@
+"""Readers: one file per family of classes, each with a table `READS`."""
