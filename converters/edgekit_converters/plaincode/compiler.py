@@ -213,7 +213,9 @@ def run_program(path: Path, name: str = "host", stdin: str = "", seconds: float 
     """
     machine = architecture(name)
     if not machine.hosted:
-        raise UsageError(f"programs for {name} do not run here as they are", "run them on a board or in qemu-system-arm")
+        raise UsageError(
+            f"programs for {name} do not run here as they are", "run them on a board or in qemu-system-arm"
+        )
     if machine.emulator and shutil.which(machine.emulator[0]) is None:
         raise MissingRequirement(f"there is no {machine.emulator[0]} here to run {name} code", "install qemu-user")
     result = _run((*machine.emulator, str(path)), seconds, stdin)
