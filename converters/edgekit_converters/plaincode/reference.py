@@ -78,7 +78,8 @@ def _affine(step: ir.Affine, x: np.ndarray) -> np.ndarray:
 
 
 def _clip(step: ir.Clip, x: np.ndarray) -> np.ndarray:
-    return np.asarray(np.minimum(np.maximum(_numbers(x), step.low), step.high))
+    value = np.where(_numbers(x) < step.low, step.low, x)
+    return np.asarray(np.where(value > step.high, step.high, value), np.float64)
 
 
 def _absent(x: np.ndarray, missing: float) -> np.ndarray:
@@ -116,7 +117,7 @@ def _logistic(x: np.ndarray) -> np.ndarray:
 _FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "negate": np.negative, "square": np.square, "sqrt": np.sqrt, "abs": np.abs, "exp": np.exp, "exp2": np.exp2,
     "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "tanh": np.tanh, "logistic": _logistic,
-    "relu": lambda x: np.maximum(x, 0), "sign": lambda x: np.where(x >= 0, 1.0, -1.0),
+    "relu": lambda x: np.where(x < 0, x.dtype.type(0), x), "sign": lambda x: np.where(x >= 0, 1.0, -1.0),
 }  # fmt: skip
 
 
@@ -203,8 +204,14 @@ def _reduce(step: ir.Reduce, x: np.ndarray) -> np.ndarray:
     if step.operation == "logsumexp":
         top = groups.max(axis=2)
         return np.asarray(top + np.log(np.exp(groups - top[..., None]).sum(axis=2)))
-    functions: dict[str, Any] = {"sum": np.sum, "mean": np.mean, "max": np.max, "min": np.min}
-    return np.asarray(functions[step.operation](groups, axis=2))
+    value = groups[:, :, 0]
+    for place in range(1, step.group):  # numpy itself adds in pairs
+        each = groups[:, :, place]
+        if step.operation in {"sum", "mean"}:
+            value = value + each
+        else:
+            value = np.where((each > value if step.operation == "max" else each < value) | np.isnan(each), each, value)
+    return np.asarray(value / step.group if step.operation == "mean" else value)
 
 
 def _argmax(step: ir.Argmax, x: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from edgekit_converters.plaincode.ir.base import Elementwise, Register, Step
 FUNCTIONS = (
     "negate", "square", "sqrt", "abs", "exp", "exp2", "expm1", "log", "log1p", "tanh", "logistic", "relu", "sign",
 )  # fmt: skip
-"""``logistic`` is ``1 / (1 + exp(-x))``; ``sign`` gives 1 for 0 and above, else -1."""
+"""``logistic`` is ``1 / (1 + exp(-x))``; ``relu`` 0 where ``x < 0``; ``sign`` gives 1 for 0 and above, else -1."""
 
 
 # -- rearranging ---------------------------------------------------------------------------------------------------
@@ -81,7 +81,7 @@ class Affine(Elementwise):
 
 @dataclass(frozen=True, eq=False)
 class Clip(Elementwise):
-    """``min(max(x, low), high)``; arrays are (width,) or (1,); NaN stays."""
+    """`low` where ``x < low``, then `high` where ``> high``; arrays are (width,) or (1,); NaN and -0.0 stay."""
 
     name = "clip"
     source: Register
@@ -277,7 +277,7 @@ class Normalize(Elementwise):
 
 @dataclass(frozen=True)
 class Reduce(Step):
-    """``sum``, ``mean``, ``max``, ``min`` or ``logsumexp`` of each consecutive group of `group` values, in order."""
+    """``sum``, ``mean``, ``max``, ``min`` or ``logsumexp`` of each consecutive group of `group` values, one by one."""
 
     name = "reduce"
     source: Register
