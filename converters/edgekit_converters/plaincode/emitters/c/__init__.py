@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from edgekit_converters.errors import ConversionError, UsageError
 from edgekit_converters.plaincode import ir
-from edgekit_converters.plaincode.emitter import Emitter, EmitSettings
+from edgekit_converters.plaincode.emitter import EmitSettings, Emitter
 from edgekit_converters.plaincode.emitters.c import steps
 from edgekit_converters.plaincode.emitters.c.artefact import arduino_library, cmake, example_main
 from edgekit_converters.plaincode.emitters.c.header import header, label_tables

@@ -64,14 +64,12 @@ def _given(program: ir.Program, inputs: Inputs, row: Sequence[Any]) -> str:
 
 
 def _number(value: Any, ctype: str) -> str:
-    value = float(value)
-    if value != value:
-        return "(0.0f / 0.0f)" if ctype == "float" else "(0.0 / 0.0)"
-    if value in (float("inf"), float("-inf")):
-        return (
-            f"{'-' if value < 0 else ''}(1.0{'f' if ctype == 'float' else ''} / 0.0{'f' if ctype == 'float' else ''})"
-        )
-    return number(value, ctype)
+    """A number without the names of math.h, which the example does not include."""
+    mark = "f" if ctype == "float" else ""
+    zero, one = f"0.0{mark}", f"1.0{mark}"
+    special = {"NAN": f"({zero} / {zero})", "INFINITY": f"({one} / {zero})", "-INFINITY": f"(-{one} / {zero})"}
+    text = number(value, ctype)
+    return special.get(text, text)
 
 
 def _arguments(inputs: Inputs) -> str:

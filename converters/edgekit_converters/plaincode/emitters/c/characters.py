@@ -94,17 +94,18 @@ def lower_code(prefix: str, alphabet: frozenset[str] | None) -> str:
             run[1], run[2] = code, gap
         else:
             runs.append([code, code, 1, difference])
-    first, last, step, difference = (list(c) for c in zip(*runs, strict=True)) if runs else ([0], [0], [1], [0])
+    runs = runs or [[0, 0, 1, 0]]
+    columns = [[run[place] for run in runs] for place in range(4)]
     special = "".join(
         f"    if (c == 0x{code:X}) {{\n        *second = 0x{b:X};\n        return 0x{a:X};\n    }}\n"
         for code, a, b in double
     )
     name = f"{prefix}_lower"
     return (
-        whole_table(f"{name}_first", first) + whole_table(f"{name}_last", last)
-        + whole_table(f"{name}_step", step) + whole_table(f"{name}_difference", difference, "int32_t")
+        "".join(whole_table(f"{name}_{word}", columns[place]) for place, word in enumerate(("first", "last", "step")))
+        + whole_table(f"{name}_difference", columns[3], "int32_t")
         + f"static uint32_t {prefix}_small(uint32_t c, uint32_t *second)\n{{\n"
-        f"    int low = 0, high = {len(first)}, middle;\n{special or '    (void)second;' + chr(10)}"
+        f"    int low = 0, high = {len(runs)}, middle;\n{special or '    (void)second;' + chr(10)}"
         "    while (low < high) {\n        middle = (low + high) / 2;\n"
         f"        if ({name}_first[middle] <= c) low = middle + 1;\n        else high = middle;\n    }}\n"
         f"    if (!low || c > {name}_last[low - 1] || (c - {name}_first[low - 1]) % {name}_step[low - 1]) return c;\n"

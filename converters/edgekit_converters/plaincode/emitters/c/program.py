@@ -6,6 +6,7 @@ import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from edgekit_converters.errors import ConversionError
 from edgekit_converters.plaincode import ir
@@ -14,6 +15,7 @@ from edgekit_converters.plaincode.emitters.c import steps, text
 from edgekit_converters.plaincode.emitters.c.literals import BYTES, table
 from edgekit_converters.plaincode.emitters.c.registers import Layout, Place, Plan, plan
 from edgekit_converters.plaincode.emitters.c.shape import CLASS, NUMBER, Inputs, Method, inputs_of, methods_of
+from edgekit_converters.plaincode.emitters.c.streaming import feature_of, reads_text, stream
 from edgekit_converters.plaincode.emitters.c.trees import TreeCode, tree_code
 
 STACK_LIMIT = 1 << 18
@@ -64,7 +66,7 @@ class Source:
         self.methods = methods_of(self.program, self.settings.methods)
         self.inputs = inputs_of(self.program, self.settings)
         self._types[0] = self.inputs.ctype
-        self.program = text.stream(self.program, self.settings.methods)
+        self.program = stream(self.program)
         self.methods = methods_of(self.program, self.settings.methods)
         order = self.program.needed(self.settings.methods)
         self.definitions.append(text.shared(self.program, order, self.settings.prefix))
@@ -134,11 +136,11 @@ class Source:
             reads, types = (ir.Register(0, 1),), ("char",)
             code = text.dense_code(step, name)
         elif isinstance(step, ir.Dense) and step.source.index - 1 in fused:
-            words = self.program.steps[step.source.index - 1]
+            words = cast(ir.Words, self.program.steps[step.source.index - 1])
             reads, types = (ir.Register(0, 1),), ("char",)
             code, scratch = text.streamed_code(words, step, name)
         elif isinstance(step, ir.Nearest) and step.source.index - 1 in fused:
-            distances = self.program.steps[step.source.index - 1]
+            distances = cast(ir.Distances, self.program.steps[step.source.index - 1])
             reads = distances.sources
             types = (self._types[reads[0].index],)
             code = steps.nearest(step, name, types, f"{name}_distance(x, i)")
@@ -234,7 +236,7 @@ class Source:
             if isinstance(step, ir.Constant):
                 continue
             sources = [s.expression for s in call.sources]
-            if text.reads_text(self.program, step):
+            if reads_text(self.program, step):
                 sources = [self._text(step)]
             if call.key is not None:
                 lines.append(
@@ -248,7 +250,7 @@ class Source:
         return textwrap.indent("\n".join(lines), "    ") + "\n"
 
     def _text(self, step: ir.Step) -> str:
-        place = text.feature_of(self.program, step)
+        place = feature_of(self.program, step)
         return "text" if len(self.inputs.texts) == 1 else f"text[{self.inputs.texts.index(place)}]"
 
     def _results(self, made: Plan, method: Method) -> list[str]:

@@ -106,10 +106,10 @@ def plan(
     made = Plan(places={0: row, **placed})
     last: dict[int, int] = {}
     for index in order:
-        for register in layouts[index].reads:
-            last[_root(register.index, layouts)[0]] = index
-    for register in answers:
-        last[_root(register.index, layouts)[0]] = len(program.steps)
+        for read in layouts[index].reads:
+            last[_root(read.index, layouts)[0]] = index
+    for answer in answers:
+        last[_root(answer.index, layouts)[0]] = len(program.steps)
     holds: dict[int, Buffer] = {}
 
     def release(index: int) -> None:

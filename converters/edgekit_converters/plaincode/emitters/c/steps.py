@@ -318,7 +318,8 @@ def _reduce(step: ir.Reduce, name: str, types: Types) -> Code:
     else:
         inner, result = f"{walk}t += x[j];", f"t / {group}.0" if step.operation == "mean" else "t"
     return Code(
-        f"int i;\nfor (i = 0; i < {step.width}; i++, x += {group}) {{\n    {head}    {inner}\n    out[i] = {result};\n}}"
+        f"int i;\nfor (i = 0; i < {step.width}; i++, x += {group}) {{\n    {head}    {inner}\n"
+        f"    out[i] = {result};\n}}"
     )
 
 
@@ -326,7 +327,8 @@ def _argmax(step: ir.Argmax, name: str, types: Types) -> Code:
     sign = "<" if step.smallest else ">"
     return Code(
         f"int i, at = 0;\nfor (i = 1; i < {step.source.width}; i++)\n"
-        f"    if (x[at] == x[at] && (x[i] {sign} x[at] || x[i] != x[i])) at = i;\nout[0] = ({result_type(step, types)})at;"
+        f"    if (x[at] == x[at] && (x[i] {sign} x[at] || x[i] != x[i])) at = i;\n"
+        f"out[0] = ({result_type(step, types)})at;"
     )
 
 
