@@ -37,6 +37,7 @@ def run(program: ir.Program, rows: Any, methods: Sequence[str] = ()) -> dict[str
         found = []
         for answer in program.methods[method]:
             value = registers[answer.register.index]
+            value = np.broadcast_to(value, (len(row), value.shape[1]))
             if answer.labels:
                 value = np.asarray(answer.labels)[value[:, 0].astype(np.int64)]
             found.append(value)
@@ -53,7 +54,8 @@ def _select(step: ir.Select, x: np.ndarray) -> np.ndarray:
 
 
 def _concat(step: ir.Concat, *parts: np.ndarray) -> np.ndarray:
-    return np.concatenate(parts, axis=1)
+    rows = max(len(p) for p in parts)  # constants have one row
+    return np.concatenate([np.broadcast_to(p, (rows, p.shape[1])) for p in parts], axis=1)
 
 
 def _round32(step: ir.Round32, x: np.ndarray) -> np.ndarray:
