@@ -15,8 +15,8 @@ from edgekit_converters.plaincode.emitters.c import steps, text
 from edgekit_converters.plaincode.emitters.c.literals import BYTES, table
 from edgekit_converters.plaincode.emitters.c.registers import Layout, Place, Plan, plan
 from edgekit_converters.plaincode.emitters.c.shape import CLASS, NUMBER, Inputs, Method, inputs_of, methods_of
-from edgekit_converters.plaincode.emitters.c.streaming import feature_of, reads_text, stream
 from edgekit_converters.plaincode.emitters.c.trees import TreeCode, tree_code
+from edgekit_converters.plaincode.streaming import feature_of, reads_text, stream
 
 STACK_LIMIT = 1 << 18
 """Bytes of local arrays that a method may take; what needs more is refused, since the code never allocates."""
@@ -192,7 +192,7 @@ class Source:
         parameters = "".join(f", const {p.ctype} *{p.expression}" for p in placed.values())
         self.functions.append(
             f"static {returned}{public}_rest({self.inputs.parameters(prefix)}{parameters}{target})\n{{\n"
-            f"    (void)x;\n{self._body(rest, method)}}}\n"
+            f"{self._body(rest, method)}}}\n"
         )
         self._with_heads(method, heads)
         self.stack[method.name] = rest.stack + sum(
@@ -247,6 +247,9 @@ class Source:
             function = self._trees[call.index].function if call.index in self._trees else self._name(call.index)
             lines.append(f"{function}({', '.join([*sources, call.target.expression])});")
         lines += self._results(made, method)
+        given = [name for name, there in (("x", self.inputs.row), ("text", self.inputs.texts)) if there]
+        unused = [f"(void){n};" for n in given if not any(re.search(rf"\b{n}\b", line) for line in lines)]
+        lines[len(made.buffers) : len(made.buffers)] = unused
         return textwrap.indent("\n".join(lines), "    ") + "\n"
 
     def _text(self, step: ir.Step) -> str:
