@@ -15,12 +15,13 @@ HELPERS: Mapping[str, str] = {
     "_single": '''\
 def _single(v):
     """The nearest float32 number."""
-    if v == 0 or v != v or v in (_INF, -_INF):
+    if v == 0 or v != v:
         return v
+    if abs(v) >= 3.4028235677973366e38:
+        return math.copysign(_INF, v)
     _, power = math.frexp(v)
     power = max(power, -125) - 24
-    r = math.ldexp(float(round(math.ldexp(v, -power))), power)
-    return math.copysign(_INF if abs(r) >= 3.402823669209385e38 else abs(r), v)
+    return math.copysign(math.ldexp(float(abs(round(math.ldexp(v, -power)))), power), v)
 ''',
     "_divide": '''\
 def _divide(a, b):
