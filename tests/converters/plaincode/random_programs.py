@@ -35,7 +35,9 @@ class Grown:
 def rows_for(rng: np.random.Generator, count: int, width: int) -> np.ndarray:
     """(count, width) of everyday and of hard numbers."""
     hard = np.array([np.nan, np.inf, -np.inf, -0.0, 1e-40, 1e-36, 3e38, 16777217.0, 0.1 + 1e-9, -1.0])
-    rows = np.where(rng.random((count, width)) < 0.5, rng.choice(POOL, (count, width)), rng.normal(0, 3, (count, width)))
+    rows = np.where(
+        rng.random((count, width)) < 0.5, rng.choice(POOL, (count, width)), rng.normal(0, 3, (count, width))
+    )
     return np.where(rng.random((count, width)) < 0.15, rng.choice(hard, (count, width)), rows)
 
 

@@ -19,7 +19,9 @@ from tests.converters.plaincode.random_programs import ANY_KINDS, EXACT_KINDS, d
 def loaded(program: ir.Program, **options: object) -> dict[str, object]:
     """The module's names."""
     (text,) = EMITTER.emit(program, EmitSettings(**options)).values()
-    imported = {a.name for n in ast.walk(ast.parse(text)) if isinstance(n, (ast.Import, ast.ImportFrom)) for a in n.names}
+    imported = {
+        a.name for n in ast.walk(ast.parse(text)) if isinstance(n, (ast.Import, ast.ImportFrom)) for a in n.names
+    }
     assert imported <= {"math"}
     names: dict[str, object] = {}
     exec(text, names)  # noqa: S102
@@ -39,7 +41,9 @@ def check(program: ir.Program, bounds: dict[str, float], seed: int) -> None:
             (np.abs(v[np.isfinite(v)]).max(initial=0.0) for found in answers.values() for v in found), default=0.0
         )
     for method, wanted in answers.items():
-        found = np.array([np.hstack([0.0, *_flat(module[method](r.tolist()))])[1:] for r in rows]).reshape(len(rows), -1)
+        found = np.array([np.hstack([0.0, *_flat(module[method](r.tolist()))])[1:] for r in rows]).reshape(
+            len(rows), -1
+        )
         whole = np.concatenate(wanted, axis=1)
         assert not differs(found, whole, bounds[method], scale), f"{program.title} {method} {found} {whole}"
 

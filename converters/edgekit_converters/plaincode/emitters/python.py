@@ -41,7 +41,12 @@ class Python(Emitter):
         for method in settings.methods or program.methods:
             if method not in program.methods:
                 raise ConversionError(f"the model has no method {method!r:.40}", f"it has {', '.join(program.methods)}")
-            if not method.isidentifier() or iskeyword(method) or method in {"math", "FEATURES"} or method.startswith("_"):
+            if (
+                not method.isidentifier()
+                or iskeyword(method)
+                or method in {"math", "FEATURES"}
+                or method.startswith("_")
+            ):
                 raise ConversionError(f"a method named {method!r:.60} cannot be a function", "rename it")
         return {f"{settings.prefix}.py": _module(stream(program), settings)}
 

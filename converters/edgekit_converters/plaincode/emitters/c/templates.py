@@ -32,7 +32,7 @@ static int @P@_encode(uint32_t c, unsigned char *to)
 {
     int more = c < 0x80 ? 0 : c < 0x800 ? 1 : c < 0x10000 ? 2 : 3, i;
     for (i = more; i > 0; i--, c >>= 6) to[i] = (unsigned char)(0x80 | (c & 0x3F));
-    to[0] = (unsigned char)(more ? ((0xF00U >> more) & 0xFF) | c : c);
+    to[0] = (unsigned char)(more ? ((0xFF00U >> (more + 1)) & 0xFF) | c : c);
     return more + 1;
 }
 typedef struct {
