@@ -34,7 +34,7 @@ TEXTS = st.text(st.sampled_from(LETTERS), max_size=30)
 @st.composite
 def words(draw: st.DrawFn) -> tuple[ir.Words, list[str]]:
     """A step with every option on or off, and texts that share n-grams with its vocabulary."""
-    texts = draw(st.lists(TEXTS, min_size=4, max_size=10)) + ["", " ", "a", "\u03a3", "a\u03a3 b\u03a3b \u03a3"]
+    texts = [*draw(st.lists(TEXTS, min_size=4, max_size=10)), "", " ", "a", "\u03a3", "a\u03a3 b\u03a3b \u03a3"]
     low = draw(st.integers(1, 3))
     options = {
         "analyzer": draw(st.sampled_from(["word", "char", "char_wb"])), "ngrams": (low, low + draw(st.integers(0, 2))),

@@ -11,13 +11,16 @@
 #else
 #pragma GCC optimize ("fp-contract=off")
 #endif
+#if DBL_MANT_DIG < 53
+#error "double has fewer than 64 bits here: on AVR compile with -mdouble=64"
+#endif
 #if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0
 #error "floats are computed in more than their own precision here: compile with -msse2 -mfpmath=sse"
 #endif
 
 static void small_s2(const double *x, double *out)
 {
-    out[0] = (((double)x[0] - 0.1) / 2.0);
+    out[0] = (x[0] - 0.1) / 2.0;
 }
 
 static void small_s3(const double *x, float *out)
@@ -33,7 +36,7 @@ static void small_s3(const double *x, float *out)
 static void small_s4(const double *x0, const float *x1, double *out)
 {
     int i;
-    for (i = 0; i < 1; i++) out[0 + i] = x0[i];
+    out[0] = x0[0];
     for (i = 0; i < 2; i++) out[1 + i] = x1[i];
 }
 
@@ -53,7 +56,6 @@ static void small_s5(const double *x, double *out)
         for (i = 0; i < 3; i++) out[i] += v * *w++;
     }
     for (i = 0; i < 3; i++) out[i] += small_s5_bias[i];
-
 }
 
 static void small_s6(const double *x, float *out)
@@ -67,10 +69,10 @@ static void small_s6(const double *x, float *out)
 static void small_s7(const double *x, double *out)
 {
     int i;
-    double top = (double)x[0], total = 0.0;
-    for (i = 1; i < 3; i++) if (x[i] > top || x[i] != x[i]) top = (double)x[i];
+    double top = x[0], total = 0.0;
+    for (i = 1; i < 3; i++) if (x[i] > top || x[i] != x[i]) top = x[i];
     for (i = 0; i < 3; i++) {
-        out[i] = exp((double)x[i] - top);
+        out[i] = exp(x[i] - top);
         total += out[i];
     }
     for (i = 0; i < 3; i++) out[i] /= total;

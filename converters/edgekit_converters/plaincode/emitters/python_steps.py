@@ -265,8 +265,8 @@ def _distances(step: ir.Distances, name: str) -> Code:
     add = {"squared": "t += g * g", "manhattan": "t += abs(g)"}.get(
         step.metric, "t = abs(g) if abs(g) > t or g != g else t"
     )
-    body = ["out = []", head, "    t = 0.0", f"    for {names} in zip({lists}):", f"        g = {gap}", f"        {add}",
-            "    out.append(t)", "return out"]  # fmt: skip
+    inner = [f"    for {names} in zip({lists}):", f"        g = {gap}", f"        {add}", "    out.append(t)"]
+    body = ["out = []", head, "    t = 0.0", *inner, "return out"]
     return Code(body, constants)
 
 

@@ -142,7 +142,7 @@ def arduino_library(files: Mapping[str, str], prefix: str, version: str = "1.0.0
     properties = {
         "name": prefix, "version": version, "author": "edgekit", "maintainer": "edgekit", "sentence": title,
         "paragraph": "A trained model as plain C: no allocation, nothing else needed.", "category": "Data Processing",
-        "url": "https://example.com", "architectures": "*", "includes": f"{prefix}.h",
+        "url": "https://github.com/edgekit/edgekit", "architectures": "*", "includes": f"{prefix}.h",
     }  # fmt: skip
     main = files["example_main.c"]
     body = main[main.index("int main(void)") :].replace("int main(void)", "static int answers()")

@@ -132,7 +132,12 @@ def _about(source: Source, code: str) -> str:
     if any(isinstance(s, ir.Words) for s in program.steps):
         lines.append("Words, small letters and white space are those of Python's str and re, for all of Unicode.")
     exact = [m.name for m in source.methods if m.name in program.exact]
-    if exact and source.settings.leaves == "exact":
+    if inputs.narrowed:
+        lines += [
+            "",
+            "The source looks at float64 numbers: one that float rounds may cross a threshold of the source's.",
+        ]
+    elif exact and source.settings.leaves == "exact":
         lines += ["", f"Equal to the source to the last bit: {', '.join(exact)}."]
     stack = max(source.stack.values(), default=0)
     libm = f"Of libm: {', '.join(source.libm)}." if source.libm else "Needs no libm."
@@ -206,6 +211,8 @@ def _declared(source: Source, method: Method) -> list[str]:
     about += f" {source.stack[method.name]} bytes of stack."
     returned = f"{method.ctype} {name}({one});" if method.scalar else f"void {name}({one}, {method.target(prefix)});"
     rows = "one answer a row" if method.scalar else "the answers of one row after those of the other"
+    if source.rows_stack[method.name] != source.stack[method.name]:
+        rows += f"; {source.rows_stack[method.name]} bytes of stack"
     return [
         f"/* {about} */",
         returned,

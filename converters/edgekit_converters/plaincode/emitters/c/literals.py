@@ -76,8 +76,9 @@ def _filled(name: str, ctype: str, items: Sequence[str]) -> str:
 def table_bytes(source: str) -> int:
     """Bytes of the constant tables that a source holds, pointers counted as four."""
     total = sum(4 * int(count) for count in _POOL.findall(source))
+    named = {new: BYTES[old] for old, new in re.findall(r"^typedef (u?int\d+_t) (\w+);", source, re.MULTILINE)}
     for ctype, sizes in _TABLE.findall(source):
-        total += BYTES.get(ctype, 4) * math.prod(int(s) for s in re.findall(r"\d+", sizes))
+        total += {**BYTES, **named}.get(ctype, 4) * math.prod(int(s) for s in re.findall(r"\d+", sizes))
     return total
 
 

@@ -31,6 +31,9 @@ _EXACT = """\
 #else
 #pragma GCC optimize ("fp-contract=off")
 #endif
+#if DBL_MANT_DIG < 53
+#error "double has fewer than 64 bits here: on AVR compile with -mdouble=64"
+#endif
 #if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0
 #error "floats are computed in more than their own precision here: compile with -msse2 -mfpmath=sse"
 #endif
@@ -49,6 +52,7 @@ class Source:
         definitions: Tables and static functions of the steps.
         functions: The public functions.
         stack: Method to the bytes of its local arrays.
+        rows_stack: The same for its function of many rows.
     """
 
     program: ir.Program
@@ -58,6 +62,7 @@ class Source:
     definitions: list[str] = field(default_factory=list)
     functions: list[str] = field(default_factory=list)
     stack: dict[str, int] = field(default_factory=dict)
+    rows_stack: dict[str, int] = field(default_factory=dict)
     _layouts: dict[int, Layout] = field(default_factory=dict)
     _types: dict[int, str] = field(default_factory=dict)
     _trees: dict[int, TreeCode] = field(default_factory=dict)
@@ -185,7 +190,7 @@ class Source:
             body = self._body(full, method)
             self.functions.append(f"{returned}{public}({self.inputs.parameters(prefix)}{target})\n{{\n{body}}}\n")
             self.functions.append(self._rows(method))
-            self.stack[method.name] = full.stack
+            self.stack[method.name] = self.rows_stack[method.name] = full.stack
             return
         placed = {i + 1: Place(f"t{n}", self._trees[i].out) for n, i in enumerate(heads)}
         rest = self._plan([i for i in order if i not in heads], row, answers, {**given, **placed}, placed)
@@ -194,10 +199,8 @@ class Source:
             f"static {returned}{public}_rest({self.inputs.parameters(prefix)}{parameters}{target})\n{{\n"
             f"{self._body(rest, method)}}}\n"
         )
-        self._with_heads(method, heads)
-        self.stack[method.name] = rest.stack + sum(
-            BYTES[self._trees[i].out] * self.program.steps[i].width for i in heads
-        )
+        one, many = self._with_heads(method, heads)
+        self.stack[method.name], self.rows_stack[method.name] = rest.stack + one, rest.stack + many
 
     def _heads(self, order: Sequence[int], method: Method) -> list[int]:
         """Trees that look at the caller's row itself and take many rows at once."""
@@ -284,13 +287,14 @@ class Source:
         )
         return f"{_rows_head(self, method)}{{\n    size_t i;\n    for (i = 0; i < rows; i++) {one}\n}}\n"
 
-    def _with_heads(self, method: Method, heads: Sequence[int]) -> None:
-        """The function of one row and that of many, with the trees run first."""
+    def _with_heads(self, method: Method, heads: Sequence[int]) -> tuple[int, int]:
+        """The functions of one row and of many, with the trees run first; bytes of stack for their answers in both."""
         prefix, features = self.settings.prefix, len(self.program.features)
         public = f"{prefix}_{method.name}"
         widths = [self.program.steps[i].width for i in heads]
         trees = [self._trees[i] for i in heads]
-        block = max(1, min(64, _BLOCK // sum(w * BYTES[t.out] for w, t in zip(widths, trees, strict=True))))
+        size = sum(w * BYTES[t.out] for w, t in zip(widths, trees, strict=True))
+        block = max(1, min(64, _BLOCK // size))
         names = ", ".join(f"t{n}" for n in range(len(heads)))
         single = "".join(f"    {t.out} t{n}[{w}];\n" for n, (w, t) in enumerate(zip(widths, trees, strict=True)))
         single += "".join(f"    {t.function}(x, t{n});\n" for n, t in enumerate(trees))
@@ -313,6 +317,7 @@ class Source:
             f"        count = rows - i < {block} ? rows - i : {block};\n{runs}"
             f"        for (k = 0; k < count; k++) {rest}\n    }}\n}}\n"
         )
+        return size, size * block
 
 
 def _rows_head(source: Source, method: Method) -> str:
@@ -323,7 +328,7 @@ def _rows_head(source: Source, method: Method) -> str:
 def _function(name: str, types: Sequence[str], ctype: str, body: str, numbered: bool) -> str:
     names = [f"x{i}" for i in range(len(types))] if numbered else ["x", "y"][: len(types)]
     parameters = ", ".join(f"const {t} *{n}" for t, n in zip(types, names, strict=True))
-    return f"static void {name}({parameters}, {ctype} *out)\n{{\n{textwrap.indent(body, '    ')}\n}}\n"
+    return f"static void {name}({parameters}, {ctype} *out)\n{{\n{textwrap.indent(body.rstrip(), '    ')}\n}}\n"
 
 
 def _indexed(expression: str) -> str:

@@ -12,6 +12,11 @@ from edgekit_converters.plaincode.emitter import EmitSettings
 
 CLASS, CLASSES, NUMBER, VECTOR = "class", "classes", "number", "vector"
 LONGEST_LABEL = 1000
+_RESERVED = re.compile(
+    r"s\d+(_.*)?|input|(.*_)?(label|table|rows|rest)|decode|encode|cursor|raw|lower.*|small|hash.*|scrambled|start"
+    r"|match.*|narrowed|below\d+|is_.*|(word|space|cased|ignorable)_.*"
+)
+"""What names inside the code end in."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +63,13 @@ class Inputs:
         row: Whether there are numbers (or category codes).
         texts: Places of the text features, in order.
         ctype: Type of the row's numbers.
+        narrowed: Whether the source sees more of the numbers than that type holds.
     """
 
     row: bool
     texts: tuple[int, ...]
     ctype: str
+    narrowed: bool = False
 
     def parameters(self, prefix: str, *, rows: bool = False) -> str:
         """The C parameters: of one row, or of many."""
@@ -92,7 +99,7 @@ def methods_of(program: ir.Program, wanted: Sequence[str] = ()) -> tuple[Method,
 
 
 def _method(name: str, answers: tuple[ir.Answer, ...]) -> Method:
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,60}", name):
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,60}", name) or _RESERVED.fullmatch(name):
         raise ConversionError(f"a method named {name!r:.60} cannot be a function in C", "rename it")
     labelled = [bool(a.labels) for a in answers]
     for answer in answers:
@@ -112,13 +119,13 @@ def _method(name: str, answers: tuple[ir.Answer, ...]) -> Method:
 def inputs_of(program: ir.Program, settings: EmitSettings) -> Inputs:
     """What a caller hands over: a ``float`` row where the source rounds every number to float32 first."""
     texts = tuple(i for i, f in enumerate(program.features) if f.kind == ir.TEXT)
+    rounds = _rounds(program, settings.methods)
     ctype = settings.input
     if ctype == "auto":
-        ctype = "float" if _rounds(program, settings.methods) else "double"
-    return Inputs(len(texts) < len(program.features), texts, ctype)
+        ctype = "float" if rounds else "double"
+    return Inputs(len(texts) < len(program.features), texts, ctype, ctype == "float" and not rounds)
 
 
-_PASSES = (ir.Select, ir.Concat)
 _BY_VALUE = (ir.Encode, ir.Replace, ir.KnownOnly)
 
 

@@ -101,14 +101,20 @@ def _select(step: ir.Select, name: str, types: Types) -> Code:
 
 def _affine(step: ir.Affine, name: str, types: Types) -> Code:
     kind = "float" if step.single else "double"
-    value, tables = f"({kind})x[i]", ""
+    value, tables = _as("x[i]", types[0], kind), ""
     for operation, word in (("-", "subtract"), ("/", "divide"), ("*", "multiply"), ("+", "add")):
         given = getattr(step, word)
         if given is None:
             continue
         entry, more = _entry(f"{name}_{word}", given, "float" if step.single else "")
         value, tables = f"({value} {operation} {entry})", tables + more
+    value = value[1:-1] if value.endswith(")") and value.startswith("(") and not value.startswith("(float)") else value
     return Code(_loop(step.width, f"out[i] = {value};"), tables)
+
+
+def _as(value: str, ctype: str, kind: str) -> str:
+    """A number of one type as another."""
+    return value if ctype == kind else f"({kind}){value}"
 
 
 def _clip(step: ir.Clip, name: str, types: Types) -> Code:
@@ -167,12 +173,12 @@ def _apply(step: ir.Apply, name: str, types: Types) -> Code:
         "sign": f"v >= {zero} ? {one} : -{one}",
     }  # fmt: skip
     value = written.get(step.function, f"{step.function}{f}(v)")
-    return Code(_loop(step.width, f"{{\n    {kind} v = ({kind})x[i];\n    out[i] = {value};\n}}"))
+    return Code(_loop(step.width, f"{{\n    {kind} v = {_as('x[i]', types[0], kind)};\n    out[i] = {value};\n}}"))
 
 
 def _power(step: ir.Power, name: str, types: Types) -> Code:
     if step.exponent <= 4:
-        return Code(_loop(step.width, f"out[i] = {' * '.join(['(double)x[i]'] * step.exponent)};"))
+        return Code(_loop(step.width, f"out[i] = {' * '.join([_as('x[i]', types[0], 'double')] * step.exponent)};"))
     return Code(_loop(
         step.width,
         f"{{\n    double v = x[i], p = v;\n    int k;\n    for (k = 1; k < {step.exponent}; k++) p *= v;\n"
@@ -184,7 +190,8 @@ def _arithmetic(step: ir.Arithmetic, name: str, types: Types) -> Code:
     kind = "float" if step.single else "double"
     left = "x[i]" if step.left.width == step.width else "x[0]"
     right = "y[i]" if step.right.width == step.width else "y[0]"
-    return Code(_loop(step.width, f"out[i] = ({kind}){left} {step.operation} ({kind}){right};"))
+    left, right = _as(left, types[0], kind), _as(right, types[1], kind)
+    return Code(_loop(step.width, f"out[i] = {left} {step.operation} {right};"))
 
 
 def _place(name: str, values: np.ndarray, column: int) -> tuple[str, str]:
@@ -231,8 +238,9 @@ def _dense(step: ir.Dense, name: str, types: Types) -> Code:
     tables = table(f"{name}_weights", weights)
     bias, more = _entry(f"{name}_bias", step.bias) if step.bias is not None else ("", "")
     if width == 1:
+        x = _as("x[i]", types[0], "double")
         body = (
-            f"int i;\ndouble t = 0.0;\nfor (i = 0; i < {rows}; i++) t += (double)x[i] * {name}_weights[i];\n"
+            f"int i;\ndouble t = 0.0;\nfor (i = 0; i < {rows}; i++) t += {x} * {name}_weights[i];\n"
             f"out[0] = t{f' + {bias}' if bias else ''};"
         )
         return Code(body, tables + more)
@@ -262,7 +270,7 @@ def distance_function(step: ir.Distances, name: str, ctype: str) -> str:
     points = np.asarray(step.points, np.float64)
     width = points.shape[1]
     tables = table(f"{name}_points", points)
-    gap = f"(double)x[i] - {name}_points[at + i]"
+    gap = f"{_as('x[i]', ctype, 'double')} - {name}_points[at + i]"
     if step.scale is not None:
         tables += table(f"{name}_scale", step.scale)
         gap = f"({gap}) * {name}_scale[at + i]"
@@ -287,11 +295,11 @@ def _distances(step: ir.Distances, name: str, types: Types) -> Code:
 
 def _softmax(step: ir.Softmax, name: str, types: Types) -> Code:
     kind, f = ("float", "f") if step.single else ("double", "")
-    zero = number(0, kind)
+    zero, each = number(0, kind), _as("x[i]", types[0], kind)
     return Code(
-        f"int i;\n{kind} top = ({kind})x[0], total = {zero};\n"
-        f"for (i = 1; i < {step.width}; i++) if (x[i] > top || x[i] != x[i]) top = ({kind})x[i];\n"
-        f"for (i = 0; i < {step.width}; i++) {{\n    out[i] = exp{f}(({kind})x[i] - top);\n    total += out[i];\n}}\n"
+        f"int i;\n{kind} top = {_as('x[0]', types[0], kind)}, total = {zero};\n"
+        f"for (i = 1; i < {step.width}; i++) if (x[i] > top || x[i] != x[i]) top = {each};\n"
+        f"for (i = 0; i < {step.width}; i++) {{\n    out[i] = exp{f}({each} - top);\n    total += out[i];\n}}\n"
         f"for (i = 0; i < {step.width}; i++) out[i] /= total;"
     )
 
@@ -403,11 +411,15 @@ def nearest(step: ir.Nearest, name: str, types: Types, distance: str = "x[i]") -
 
 def concat(step: ir.Concat, types: Types) -> Code:
     """Copies from as many sources, called ``x0``, ``x1``, …."""
-    lines, at = ["int i;"], 0
+    lines, at = [], 0
     for place, part in enumerate(step.parts):
-        lines.append(f"for (i = 0; i < {part.width}; i++) out[{at} + i] = x{place}[i];")
+        if part.width == 1:
+            lines.append(f"out[{at}] = x{place}[0];")
+        else:
+            to = f"out[{at} + i]" if at else "out[i]"
+            lines.append(f"for (i = 0; i < {part.width}; i++) {to} = x{place}[i];")
         at += part.width
-    return Code("\n".join(lines))
+    return Code("\n".join([*(["int i;"] if any(p.width != 1 for p in step.parts) else []), *lines]))
 
 
 _WRITERS: Mapping[type[ir.Step], Callable[..., Code]] = {

@@ -103,11 +103,12 @@ static uint32_t @P@_hashed(const @P@_hash *s)
 }
 """
 MATCH = """\
+typedef @START_TYPE@ @P@_start;
 /* The entries low <= i < high of a sorted list of byte strings that begin with the bytes read so far. */
 typedef struct {
     uint32_t low, high, depth;
 } @P@_match;
-static uint32_t @P@_narrowed(const unsigned char *pool, const uint32_t *starts, const @P@_match *s, int byte)
+static uint32_t @P@_narrowed(const unsigned char *pool, const @P@_start *starts, const @P@_match *s, int byte)
 {
     uint32_t low = s->low, high = s->high, middle;
     while (low < high) {
@@ -118,16 +119,16 @@ static uint32_t @P@_narrowed(const unsigned char *pool, const uint32_t *starts, 
     }
     return low;
 }
-static void @P@_match_byte(const unsigned char *pool, const uint32_t *starts, @P@_match *s, int byte)
+static void @P@_match_byte(const unsigned char *pool, const @P@_start *starts, @P@_match *s, int byte)
 {
     uint32_t low = @P@_narrowed(pool, starts, s, byte);
     s->high = @P@_narrowed(pool, starts, s, byte + 1);
     s->low = low;
     s->depth++;
 }
-static int @P@_matched(const uint32_t *starts, const @P@_match *s)
+static int @P@_matched(const @P@_start *starts, const @P@_match *s)
 {
-    return s->low < s->high && starts[s->low + 1] - starts[s->low] == s->depth;
+    return s->low < s->high && (uint32_t)(starts[s->low + 1] - starts[s->low]) == s->depth;
 }
 """
 STOP = """\

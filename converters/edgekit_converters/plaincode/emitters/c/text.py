@@ -48,8 +48,18 @@ def shared(program: ir.Program, order: Sequence[int], prefix: str) -> str:
     if any(w.vocabulary is None for w in words):
         code += filled(templates.HASH, P=prefix)
     if any(w.vocabulary is not None or w.stop_words for w in words):
-        code += filled(templates.MATCH, P=prefix)
+        code += filled(templates.MATCH, P=prefix, START_TYPE=whole_type([_longest(words)]))
     return code
+
+
+def _longest(words: Sequence[ir.Words]) -> int:
+    """Bytes of the longest list of n-grams or stop words, at least as much as 16 bits count."""
+    lists = [(*(w.vocabulary or ()),) for w in words] + [tuple(w.stop_words) for w in words]
+    return max(1 << 8, *(sum(len(_bytes(g)) for g in grams) for grams in lists))
+
+
+def _bytes(gram: str) -> bytes:
+    return gram.encode("utf-8", "surrogatepass")
 
 
 def _alphabet(step: ir.Words) -> frozenset[str] | None:
@@ -62,7 +72,9 @@ def _list(name: str, entries: Sequence[bytes]) -> str:
     """A sorted list of byte strings as a pool and where each begins."""
     starts = np.cumsum([0, *(len(e) for e in entries)]).tolist()
     pool = list(b"".join(entries)) or [0]
-    return whole_table(f"{name}_pool", pool, "uint8_t") + whole_table(f"{name}_starts", starts, "uint32_t")
+    return whole_table(f"{name}_pool", pool, "uint8_t") + whole_table(
+        f"{name}_starts", starts, f"{_prefix(name)}_start"
+    )
 
 
 def _scan(step: ir.Words, name: str, prefix: str, sink: str) -> str:
@@ -82,7 +94,7 @@ def _scan(step: ir.Words, name: str, prefix: str, sink: str) -> str:
         feed = f"{prefix}_match_byte({name}_pool, {name}_starts, s, bytes[i])"
         found = f"    if ({prefix}_matched({name}_starts, s)) {name}_add(to, s->low, 1);\n"
         end = "s.low == s.high"
-        code += _list(name, sorted(g.encode("utf-8", "surrogatepass") for g in step.vocabulary))
+        code += _list(name, sorted(_bytes(g) for g in step.vocabulary))
     code += (
         f"static void {name}_feed({state} *s, uint32_t c)\n{{\n    unsigned char bytes[4];\n"
         f"    int i, count = {prefix}_encode(c, bytes);\n    for (i = 0; i < count; i++) {feed};\n}}\n"
@@ -94,7 +106,7 @@ def _scan(step: ir.Words, name: str, prefix: str, sink: str) -> str:
         "STOP": "",
     }  # fmt: skip
     if step.analyzer == "word" and step.stop_words:
-        code += _list(f"{name}_stop", sorted(w.encode("utf-8", "surrogatepass") for w in step.stop_words))
+        code += _list(f"{name}_stop", sorted(_bytes(w) for w in step.stop_words))
         code += filled(templates.STOP, **names, COUNT=str(len(step.stop_words)))
         names["STOP"] = f"        if ({name}_stops(*begin, length)) continue;\n"
     return code + filled(
@@ -110,7 +122,7 @@ def _keys(step: ir.Words) -> list[int]:
     """Columns in the order of the sorted vocabulary."""
     if step.vocabulary is None:
         return []
-    return [c for _, c in sorted((g.encode("utf-8", "surrogatepass"), c) for g, c in step.vocabulary.items())]
+    return [c for _, c in sorted((_bytes(g), c) for g, c in step.vocabulary.items())]
 
 
 def _value(step: ir.Words, weight: str) -> str:
