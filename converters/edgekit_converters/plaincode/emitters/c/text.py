@@ -68,12 +68,12 @@ def _alphabet(step: ir.Words) -> frozenset[str] | None:
     return frozenset(c for text in (*step.vocabulary, *step.stop_words) for c in text)
 
 
-def _list(name: str, entries: Sequence[bytes]) -> str:
+def _list(prefix: str, name: str, entries: Sequence[bytes]) -> str:
     """A sorted list of byte strings as a pool and where each begins."""
     starts = np.cumsum([0, *(len(e) for e in entries)]).tolist()
     pool = list(b"".join(entries)) or [0]
     return whole_table(f"{name}_pool", pool, "uint8_t") + whole_table(
-        f"{name}_starts", starts, f"{_prefix(name)}_start"
+        f"{name}_starts", starts, f"{prefix}_start"
     )
 
 
@@ -94,7 +94,7 @@ def _scan(step: ir.Words, name: str, prefix: str, sink: str) -> str:
         feed = f"{prefix}_match_byte({name}_pool, {name}_starts, s, bytes[i])"
         found = f"    if ({prefix}_matched({name}_starts, s)) {name}_add(to, s->low, 1);\n"
         end = "s.low == s.high"
-        code += _list(name, sorted(_bytes(g) for g in step.vocabulary))
+        code += _list(prefix, name, sorted(_bytes(g) for g in step.vocabulary))
     code += (
         f"static void {name}_feed({state} *s, uint32_t c)\n{{\n    unsigned char bytes[4];\n"
         f"    int i, count = {prefix}_encode(c, bytes);\n    for (i = 0; i < count; i++) {feed};\n}}\n"
@@ -106,7 +106,7 @@ def _scan(step: ir.Words, name: str, prefix: str, sink: str) -> str:
         "STOP": "",
     }  # fmt: skip
     if step.analyzer == "word" and step.stop_words:
-        code += _list(f"{name}_stop", sorted(_bytes(w) for w in step.stop_words))
+        code += _list(prefix, f"{name}_stop", sorted(_bytes(w) for w in step.stop_words))
         code += filled(templates.STOP, **names, COUNT=str(len(step.stop_words)))
         names["STOP"] = f"        if ({name}_stops(*begin, length)) continue;\n"
     return code + filled(
@@ -115,6 +115,7 @@ def _scan(step: ir.Words, name: str, prefix: str, sink: str) -> str:
 
 
 def _prefix(name: str) -> str:
+    """The program's prefix, of a step's name ``PREFIX_s7``."""
     return name.rpartition("_s")[0]
 
 
