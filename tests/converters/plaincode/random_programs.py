@@ -134,6 +134,18 @@ def _exact_step(kind: str, rng: np.random.Generator, grown: Grown, x: ir.Registe
             classes = int(rng.integers(2, 5))
             pairs = add(ir.Select(x, tuple(int(c) for c in rng.integers(0, width, classes * (classes - 1) // 2))))
             add(ir.PairVotes(pairs, classes), grid=True)
+        case "coupling":
+            classes = int(rng.integers(2, 5))
+            columns = tuple(int(c) for c in rng.integers(0, width, classes * (classes - 1) // 2))
+            wins = add(
+                ir.Affine(
+                    add(ir.Above(x, float(rng.choice(POOL))), grid=True), add=np.array([0.3]), divide=np.array([2.0])
+                )
+            )
+            add(ir.PairCoupling(add(ir.Select(wins, columns)), classes), ROUGH)
+        case "interpolate":
+            xs = np.sort(rng.choice(POOL, int(rng.integers(1, 6)), replace=False))
+            add(ir.Interpolate(x, xs, rng.normal(0, 1, len(xs))))
         case "trees":
             add(random_trees(rng, x, int(rng.integers(1, 4))))
         case "function":
@@ -152,7 +164,8 @@ def _exact_step(kind: str, rng: np.random.Generator, grown: Grown, x: ir.Registe
 
 EXACT_KINDS = (
     "round32", "clip", "impute", "is_missing", "zero_to_missing", "known_only", "encode", "replace", "power",
-    "products", "argmax", "above", "median", "votes", "trees", "function", "nearest", "multiply",
+    "products", "argmax", "above", "median", "votes", "trees", "function", "nearest", "multiply", "coupling",
+    "interpolate",
 )  # fmt: skip
 ANY_KINDS = (
     "select", "concat", "constant", "affine", "plus", "dense", "softmax", "reduce", "normalize", "smooth", "kernel",

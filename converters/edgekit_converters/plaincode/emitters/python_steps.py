@@ -321,6 +321,63 @@ def _pair_votes(step: ir.PairVotes, name: str) -> Code:
     return Code(body)
 
 
+def _pair_coupling(step: ir.PairCoupling, name: str) -> Code:
+    body = f"""\
+k = {step.classes}
+q = [[0.0] * k for _ in range(k)]
+at = 0
+for i in range(k):
+    for j in range(i + 1, k):
+        q[j][j] += x[at] * x[at]
+        q[i][i] += (1.0 - x[at]) * (1.0 - x[at])
+        q[i][j] = q[j][i] = -x[at] * (1.0 - x[at])
+        at += 1
+p = [1.0 / k] * k
+for _ in range({max(100, step.classes)}):
+    g = [0.0] * k
+    for i in range(k):
+        for j in range(k):
+            g[i] += q[i][j] * p[j]
+    s = 0.0
+    for i in range(k):
+        s += p[i] * g[i]
+    if all([abs(v - s) < 0.005 / k for v in g]):
+        break
+    for i in range(k):
+        d = _divide(-g[i] + s, q[i][i])
+        p[i] += d
+        s = _divide(_divide(s + d * (d * q[i][i] + 2.0 * g[i]), 1.0 + d), 1.0 + d)
+        g = [_divide(v + d * w, 1.0 + d) for v, w in zip(g, q[i])]
+        p = [_divide(v, 1.0 + d) for v in p]
+return p"""
+    return Code(body.splitlines())
+
+
+def _interpolate(step: ir.Interpolate, name: str) -> Code:
+    last = len(step.xs) - 1
+    body = f"""\
+out = []
+for v in x:
+    low, high = 0, {last}
+    if v >= {name}_xs[high]:
+        v = {name}_ys[high]
+    elif v < {name}_xs[0]:
+        v = {name}_ys[0]
+    elif v == v:
+        while high - low > 1:
+            middle = (low + high) // 2
+            if {name}_xs[middle] <= v:
+                low = middle
+            else:
+                high = middle
+        slope = ({name}_ys[high] - {name}_ys[low]) / ({name}_xs[high] - {name}_xs[low])
+        v = {name}_ys[low] + slope * (v - {name}_xs[low])
+    out.append(v)
+return out"""
+    constants = {k: literal(np.asarray(v, np.float64)) for k, v in (("xs", step.xs), ("ys", step.ys))}
+    return Code(body.splitlines(), constants)
+
+
 def _nearest(step: ir.Nearest, name: str) -> Code:
     width = step.targets.shape[1]
     body = [f"near = _order(x)[:{step.count}]"]
@@ -375,7 +432,8 @@ _WRITERS: Mapping[type[ir.Step], Callable[..., Code]] = {
     ir.KnownOnly: _known_only, ir.Apply: _apply, ir.Power: _power, ir.Arithmetic: _arithmetic, ir.Encode: _encode,
     ir.Replace: _replace, ir.Dense: _dense, ir.Products: _products, ir.Distances: _distances, ir.Softmax: _softmax,
     ir.Normalize: _normalize, ir.Reduce: _reduce, ir.Argmax: _argmax, ir.WeightedMedian: _weighted_median,
-    ir.PairVotes: _pair_votes, ir.Nearest: _nearest, ir.Trees: _trees,
+    ir.PairVotes: _pair_votes, ir.PairCoupling: _pair_coupling, ir.Interpolate: _interpolate,
+    ir.Nearest: _nearest, ir.Trees: _trees,
     ir.Round32: _round32, ir.IsMissing: _is_missing, ir.Above: _above, ir.Concat: _concat, ir.Constant: _constant,
 }  # fmt: skip
 

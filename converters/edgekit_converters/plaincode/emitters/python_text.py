@@ -82,17 +82,15 @@ def words_code(step: ir.Words, name: str) -> Code:
         f'for gram in _pieces({pieces}, "{joint}", {low}, {high}, {step.analyzer == "char_wb"}):',
     ]
     if step.vocabulary is None:
-        by = "-1 if h < 0 else 1" if step.alternate_sign else "1"
+        by = "(-1 if h < 0 else 1)" if step.alternate_sign else "1"
         body += ['    h = _hash(gram.encode("utf-8"))', f"    column = abs(h) % {step.size}",
-                 f"    out[column] = out.get(column, 0) + ({by})"]  # fmt: skip
+                 f"    out[column] = {'1' if step.binary else f'out.get(column, 0) + {by}'}"]  # fmt: skip
     else:
         items = ", ".join(f"{g!a}: {int(c)}" for g, c in step.vocabulary.items())
         constants["vocabulary"] = f"{{{items}}}"
         body += [f"    column = {name}_vocabulary.get(gram)", "    if column is not None:",
-                 "        out[column] = out.get(column, 0) + 1"]  # fmt: skip
+                 f"        out[column] = {'1' if step.binary else 'out.get(column, 0) + 1'}"]  # fmt: skip
     body.append("out = {column: float(v) for column, v in out.items() if v}")
-    if step.binary:
-        body.append("out = {column: 1.0 if v > 0 else -1.0 for column, v in out.items()}")
     if step.sublinear:
         body.append("out = {column: _log(v) + 1 for column, v in out.items()}")
     if step.weights is not None:

@@ -65,11 +65,13 @@ def works_in_place(step: ir.Step) -> bool:
     if isinstance(step, ir.Arithmetic):
         return step.left.width == step.right.width
     return isinstance(step, (ir.Round32, ir.Affine, ir.Clip, ir.Impute, ir.IsMissing, ir.ZeroToMissing, ir.KnownOnly,
-                             ir.Apply, ir.Power, ir.Softmax, ir.Normalize, ir.Above))  # fmt: skip
+                             ir.Apply, ir.Power, ir.Softmax, ir.Normalize, ir.Above, ir.Interpolate))  # fmt: skip
 
 
 def scratch_bytes(step: ir.Step) -> int:
     """Bytes of stack that the step's own function takes."""
+    if isinstance(step, ir.PairCoupling):
+        return 8 * (step.classes * step.classes + step.classes)
     return 16 * step.count if isinstance(step, ir.Nearest) else 0
 
 
@@ -374,6 +376,42 @@ def _pair_votes(step: ir.PairVotes, name: str, types: Types) -> Code:
     )
 
 
+def _pair_coupling(step: ir.PairCoupling, name: str, types: Types) -> Code:
+    k = step.classes
+    return Code(
+        f"double q[{k}][{k}], g[{k}], s, d;\nint i, j, round, done = 0;\n"
+        f"for (i = 0; i < {k}; i++) q[i][i] = 0.0;\n"
+        f"for (i = 0; i < {k}; i++)\n    for (j = i + 1; j < {k}; j++) {{\n"
+        "        double wins = *x++, loses = 1.0 - wins;\n"
+        "        q[j][j] += wins * wins;\n        q[i][i] += loses * loses;\n"
+        "        q[i][j] = q[j][i] = -wins * loses;\n    }\n"
+        f"for (i = 0; i < {k}; i++) out[i] = 1.0 / {k};\n"
+        f"for (round = 0; round < {max(100, k)} && !done; round++) {{\n    s = 0.0;\n    done = 1;\n"
+        f"    for (i = 0; i < {k}; i++) {{\n        g[i] = 0.0;\n"
+        f"        for (j = 0; j < {k}; j++) g[i] += q[i][j] * out[j];\n        s += out[i] * g[i];\n    }}\n"
+        f"    for (i = 0; i < {k}; i++) if (!(fabs(g[i] - s) < 0.005 / {k})) done = 0;\n"
+        f"    for (i = 0; i < {k} && !done; i++) {{\n        d = (-g[i] + s) / q[i][i];\n        out[i] += d;\n"
+        "        s = (s + d * (d * q[i][i] + 2.0 * g[i])) / (1.0 + d) / (1.0 + d);\n"
+        f"        for (j = 0; j < {k}; j++) {{\n            g[j] = (g[j] + d * q[i][j]) / (1.0 + d);\n"
+        "            out[j] /= 1.0 + d;\n        }\n    }\n}"
+    )
+
+
+def _interpolate(step: ir.Interpolate, name: str, types: Types) -> Code:
+    last = len(step.xs) - 1
+    xs, ys = f"{name}_xs", f"{name}_ys"
+    tables = table(xs, step.xs, "double") + table(ys, step.ys, "double")
+    statement = (
+        f"{{\n    double v = x[i];\n    int low = 0, high = {last}, middle;\n"
+        f"    if (v >= {xs}[{last}]) v = {ys}[{last}];\n    else if (v < {xs}[0]) v = {ys}[0];\n"
+        "    else if (v == v) {\n        while (high - low > 1) {\n            middle = (low + high) / 2;\n"
+        f"            if ({xs}[middle] <= v) low = middle;\n            else high = middle;\n        }}\n"
+        f"        v = {ys}[low] + ({ys}[high] - {ys}[low]) / ({xs}[high] - {xs}[low]) * (v - {xs}[low]);\n    }}\n"
+        "    out[i] = v;\n}"
+    )
+    return Code(_loop(step.width, statement), tables)
+
+
 def nearest(step: ir.Nearest, name: str, types: Types, distance: str = "x[i]") -> Code:
     """The `count` nearest points kept sorted while distances come by, computed by `distance` of point ``i``."""
     points, width = step.targets.shape
@@ -428,7 +466,7 @@ _WRITERS: Mapping[type[ir.Step], Callable[..., Code]] = {
     ir.Power: _power, ir.Arithmetic: _arithmetic, ir.Encode: _encode, ir.Replace: _replace, ir.Dense: _dense,
     ir.Products: _products, ir.Distances: _distances, ir.Softmax: _softmax, ir.Normalize: _normalize,
     ir.Reduce: _reduce, ir.Argmax: _argmax, ir.Above: _above, ir.WeightedMedian: _weighted_median,
-    ir.PairVotes: _pair_votes, ir.Nearest: nearest,
+    ir.PairVotes: _pair_votes, ir.PairCoupling: _pair_coupling, ir.Interpolate: _interpolate, ir.Nearest: nearest,
 }  # fmt: skip
 
 

@@ -312,7 +312,7 @@ static void @N@_add(@N@_terms *to, uint32_t column, int by)
         to->count[low] = 0;
         to->used++;
     }
-    to->count[low] += by;
+    @COUNTED@
 }
 """
 

@@ -72,9 +72,7 @@ def _list(prefix: str, name: str, entries: Sequence[bytes]) -> str:
     """A sorted list of byte strings as a pool and where each begins."""
     starts = np.cumsum([0, *(len(e) for e in entries)]).tolist()
     pool = list(b"".join(entries)) or [0]
-    return whole_table(f"{name}_pool", pool, "uint8_t") + whole_table(
-        f"{name}_starts", starts, f"{prefix}_start"
-    )
+    return whole_table(f"{name}_pool", pool, "uint8_t") + whole_table(f"{name}_starts", starts, f"{prefix}_start")
 
 
 def _scan(step: ir.Words, name: str, prefix: str, sink: str) -> str:
@@ -126,11 +124,14 @@ def _keys(step: ir.Words) -> list[int]:
     return [c for _, c in sorted((_bytes(g), c) for g, c in step.vocabulary.items())]
 
 
+def _counted(step: ir.Words, place: str) -> str:
+    """The statement that notes an n-gram in a column: counted, or only that it is there."""
+    return f"(void)by;\n    {place} = 1;" if step.binary else f"{place} += by;"
+
+
 def _value(step: ir.Words, weight: str) -> str:
     """Statements that turn a count ``v`` that is not 0 into a value."""
     lines = []
-    if step.binary:
-        lines.append("v = v > 0.0 ? 1.0 : -1.0;" if step.vocabulary is None else "v = 1.0;")
     if step.sublinear:
         lines.append("v = log(v) + 1.0;")
     if step.weights is not None:
@@ -143,7 +144,9 @@ def dense_code(step: ir.Words, name: str) -> Code:
     keys = _keys(step)
     tables = whole_table(f"{name}_columns", keys) if keys else ""
     column = f"{name}_columns[column]" if keys else "column"
-    tables += f"static void {name}_add(double *to, uint32_t column, int by)\n{{\n    to[{column}] += by;\n}}\n"
+    tables += (
+        f"static void {name}_add(double *to, uint32_t column, int by)\n{{\n    {_counted(step, f'to[{column}]')}\n}}\n"
+    )
     tables += _scan(step, name, _prefix(name), "double")
     if step.weights is not None:
         tables += table(f"{name}_weights", step.weights)
@@ -209,7 +212,12 @@ def streamed_code(step: ir.Words, dense: ir.Dense, name: str) -> tuple[Code, int
         )
         return Code(f"int i;\n{start}{name}_scan(x, out);\n{bias}",
                     tables + _scan(step, name, prefix, "double")), 6 * _CURSOR  # fmt: skip
-    tables += filled(templates.TERMS, **names, KEY=f"    column = {key};\n" if key != "column" else "")
+    tables += filled(
+        templates.TERMS,
+        **names,
+        KEY=f"    column = {key};\n" if key != "column" else "",
+        COUNTED=_counted(step, "to->count[low]"),
+    )
     total = {"l1": "total += fabs(v);\n", "l2": "total += v * v;\n"}.get(step.norm, "")
     body = f"{name}_terms terms;\nint i;\n" + ("double total = 0.0;\n" if total else "") + start
     inner = (
