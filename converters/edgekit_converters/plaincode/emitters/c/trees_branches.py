@@ -25,9 +25,7 @@ def branch_code(plan: Plan, settled: Sums, name: str) -> str:
     """The C of one function, ``static void NAME(const KEY *x, OUT *out)``, and what it calls."""
     writer = _Writer(plan, settled, name)
     calls = writer.run()
-    ranked = not plan.step.single_key
-    key = "int32_t"
-    fill = trees_input.row_ranks(plan, name, key) if ranked else trees_input.row_keys(plan, name)
+    fill, numbers = trees_input.row_numbers(plan, name)
     body = "".join(f"    total = {c}(key, total);\n" if settled.width == 1 else f"    {c}(key, total);\n" for c in calls)
     return lines(
         trees_input.key_function(plan, name) if trees_input.numeric_slots(plan) else "",
@@ -39,10 +37,10 @@ def branch_code(plan: Plan, settled: Sums, name: str) -> str:
         *writer.functions,
         f"static void {name}(const {trees_input.float_type(plan)} *x, {settled.out} *out)\n"
         "{\n"
-        f"    {key} key[{len(plan.slots)}];\n"
+        f"    uint32_t key[{len(plan.slots)}];\n"
         f"{'    uint32_t o;' + chr(10) if settled.needs_index else ''}"
         f"{settled.begin()}"
-        f"    {name}_{'ranks' if ranked else 'keys'}(x, key);\n"
+        f"    {numbers}(x, key);\n"
         f"{body}"
         f"{settled.end()}"
         "}\n",
@@ -65,7 +63,7 @@ class _Writer:
 
     def __init__(self, plan: Plan, settled: Sums, name: str) -> None:
         self.plan, self.settled, self.name = plan, settled, name
-        self.keys = (plan.key if plan.step.single_key else plan.ranks).tolist()
+        self.keys = trees_input.node_keys(plan).tolist()
         self.slot, self.left = plan.slot.tolist(), plan.left.tolist()
         self.ids, self.output = settled.ids.tolist(), settled.output.tolist()
         rows = settled.leaves.tolist()
@@ -111,7 +109,7 @@ class _Writer:
             else:
                 budget -= 1
                 left, none = self.left[node], (0, 0, 0, 0)
-                out.append(f"{indent}if (key[{self.slot[node]}] <= {self.keys[node]}) {{\n")
+                out.append(f"{indent}if (key[{self.slot[node]}] <= {self.keys[node]}u) {{\n")
                 open_parts += [
                     ("}", none, depth),
                     ("", (node + 1 + left, size - 1 - left, leaf + left + 1, tree), depth + 1),
@@ -155,8 +153,8 @@ class _Writer:
         """A function's beginning."""
         kind, width = self.settled.kind, self.settled.width
         if width == 1:
-            return f"{self.name.upper()}_APART static {kind} {function}(const int32_t *key, {kind} total)\n{{\n"
-        text = f"{self.name.upper()}_APART static void {function}(const int32_t *key, {kind} *total)\n{{\n"
+            return f"{self.name.upper()}_APART static {kind} {function}(const uint32_t *key, {kind} total)\n{{\n"
+        text = f"{self.name.upper()}_APART static void {function}(const uint32_t *key, {kind} *total)\n{{\n"
         if width <= _LOCALS:
             text += f"    {kind} {', '.join(f'total{o} = total[{o}]' for o in range(width))};\n"
         return text

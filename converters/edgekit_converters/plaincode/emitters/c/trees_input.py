@@ -9,6 +9,7 @@ from edgekit_converters.plaincode.emitters.c.trees_text import lines, table, uns
 
 _DENSE_SETS = 2**14
 _FEW_RUNS = 40
+_OFFSET = 2**31
 
 
 def key_type(plan: Plan) -> str:
@@ -63,7 +64,7 @@ def category_function(plan: Plan, name: str) -> str:
         table(unsigned_type(int(ends[-1])), f"{name}_set_ends", ends),
         table("uint8_t", f"{name}_set_missing", missing),
         f"/* 0 where the whole part of a value is in a set, else 1. */\n"
-        f"static int32_t {name}_apart({float_type(plan)} value, uint32_t place)\n"
+        f"static uint32_t {name}_apart({float_type(plan)} value, uint32_t place)\n"
         "{\n"
         f"    const {unsigned_type(int(ends[-1]))} *ends = {name}_set_ends + place;\n"
         f"    const uint32_t *data = {name}_sets + ends[0];\n"
@@ -112,42 +113,53 @@ def slot_tables(plan: Plan, name: str, wanted: bool = True) -> str:
     return table(unsigned_type(max(features)), f"{name}_features", features)
 
 
+def node_keys(plan: Plan) -> np.ndarray:
+    """(nodes,) what `row_keys` or, for float64, `row_ranks` are compared with; uint32."""
+    if not plan.step.single_key:
+        return plan.ranks
+    return plan.key + np.where(plan.step.category_set[plan.source] < 0, _OFFSET, 0)
+
+
+def row_numbers(plan: Plan, name: str) -> tuple[str, str]:
+    """C of the function that gives a row's slots as uint32 to be compared with `node_keys`; its name."""
+    if plan.step.single_key:
+        return row_keys(plan, name), f"{name}_keys"
+    return row_ranks(plan, name, "uint32_t"), f"{name}_ranks"
+
+
 def row_keys(plan: Plan, name: str) -> str:
-    """``NAME_keys(x, key)``: a row's slots, int32_t keys of float features."""
+    """``NAME_keys(x, key)``: a row's slots as unsigned keys of 32 bits, float features only."""
     count = numeric_slots(plan)
     runs = _runs(plan.slots[:count])
-    kind, top = key_type(plan), key_type(plan)[:-2].upper()
-    body, tables = [], ""
+    body = []
     if len(runs) <= _FEW_RUNS:
         for at, feature, left, length in runs:
-            missing = f"{top}_{'MIN' if left else 'MAX'}"
+            missing = f"INT32_{'MIN' if left else 'MAX'}"
             if length == 1:
-                body.append(f"    key[{at}] = {name}_key(x[{feature}], {missing});\n")
+                body.append(f"    key[{at}] = (uint32_t){name}_key(x[{feature}], {missing}) ^ 0x80000000u;\n")
             else:
                 body.append(
                     f"    for (i = 0; i < {length}; i++)\n"
-                    f"        key[{at} + i] = {name}_key(x[{feature} + i], {missing});\n"
+                    f"        key[{at} + i] = (uint32_t){name}_key(x[{feature} + i], {missing}) ^ 0x80000000u;\n"
                 )
     else:
         rights = sum(not s.missing_left for s in plan.slots[:count])
-        for begin, end, missing in ((0, rights, "MAX"), (rights, count, "MIN")):
+        for begin, end, missing in ((0, rights, "INT32_MAX"), (rights, count, "INT32_MIN")):
             if end > begin:
                 body.append(
                     f"    for (i = {begin}; i < {end}; i++)\n"
-                    f"        key[i] = {name}_key(x[{name}_features[i]], {top}_{missing});\n"
+                    f"        key[i] = (uint32_t){name}_key(x[{name}_features[i]], {missing}) ^ 0x80000000u;\n"
                 )
-    by_table = len(runs) > _FEW_RUNS or count < len(plan.slots)
-    tables = slot_tables(plan, name, by_table)
     if count < len(plan.slots):
         body.append(
             f"    for (i = {count}; i < {len(plan.slots)}; i++)\n"
             f"        key[i] = {name}_apart(x[{name}_features[i]], i - {count}u);\n"
         )
     index = "    uint32_t i;\n" if any("for (" in b for b in body) else ""
-    unused = "    (void)x;\n    (void)key;\n" if not body else ""
+    by_table = len(runs) > _FEW_RUNS or count < len(plan.slots)
     return lines(
-        tables,
-        f"static void {name}_keys(const {float_type(plan)} *x, {kind} *key)\n{{\n{index}{unused}{''.join(body)}}}\n",
+        slot_tables(plan, name, by_table),
+        f"static void {name}_keys(const {float_type(plan)} *x, uint32_t *key)\n{{\n{index}{''.join(body)}}}\n",
     )
 
 
@@ -182,7 +194,7 @@ def row_ranks(plan: Plan, name: str, rank: str) -> str:
             f"        const {kind} *begin = low;\n"
             "        for (; left > 1; left -= half) {\n"
             "            half = left / 2;\n"
-            "            low += low[half - 1] < key ? half : 0;\n"
+            "            low += half & (0u - (uint32_t)(low[half - 1] < key)); /* nothing to mispredict */\n"
             "        }\n"
             f"        rank[i] = ({rank})(low - begin + (*low < key));\n"
             "    }\n"
@@ -192,13 +204,11 @@ def row_ranks(plan: Plan, name: str, rank: str) -> str:
             f"    for (i = {count}; i < {len(plan.slots)}; i++)\n"
             f"        rank[i] = ({rank}){name}_apart(x[{feature}], i - {count}u);\n"
         )
-    if not body:
-        body = "    (void)x;\n    (void)rank;\n"
     return lines(
         slot_tables(plan, name, not straight),
         numeric,
         f"static void {name}_ranks(const {float_type(plan)} *x, {rank} *rank)\n"
         "{\n"
-        f"{'    uint32_t i;' + chr(10) if plan.slots else ''}{body}"
+        f"    uint32_t i;\n{body}"
         "}\n",
     )

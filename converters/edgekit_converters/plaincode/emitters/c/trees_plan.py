@@ -54,11 +54,13 @@ class Plan:
     Attributes:
         step: The trees.
         slots: What nodes look at: numbers first, by direction of NaN and feature, then sets.
+        source: (nodes,) each node's number in `step`.
         slot: (nodes,) place in `slots`.
         key: (nodes,) int64; a row goes left where its slot's number is at most that; 0 for sets.
         size: (nodes,) number of nodes of the part that begins here, itself counted.
         left: (nodes,) number of nodes in the left part; 0 where that is a leaf.
         leaf: (nodes,) number of the first leaf below.
+        levels: (nodes,) distance from the root.
         depth: (trees,) longest way to a leaf.
         first: (trees + 1,) node that a tree begins at; its leaves begin at ``first[t] + t``.
         values: (leaves,) row of `step.leaves`.
@@ -66,11 +68,13 @@ class Plan:
 
     step: Trees
     slots: tuple[Slot, ...]
+    source: np.ndarray
     slot: np.ndarray
     key: np.ndarray
     size: np.ndarray
     left: np.ndarray
     leaf: np.ndarray
+    levels: np.ndarray
     depth: np.ndarray
     first: np.ndarray
     values: np.ndarray
@@ -124,16 +128,17 @@ def plan(step: Trees) -> Plan:
     size, left = _sizes(step, levels)
     first = np.concatenate([[0], np.cumsum(size[np.maximum(step.roots, -1)])])
     place, leaf, values = _places(step, levels, left, first)
-    depth = np.zeros(len(step.roots), np.int64)
+    depth, distance = np.zeros(len(step.roots), np.int64), np.zeros(len(step.feature), np.int64)
     for number, level in enumerate(levels):
+        distance[level] = number
         depth[np.searchsorted(first, place[level], side="right") - 1] = number + 1
     slots, slot = _slots(step)
     key = np.zeros(len(step.feature), np.int64)
     numeric = step.category_set < 0
     key[numeric] = ordered_keys(step.threshold[numeric], step.single_key)
     order = np.argsort(place)
-    arrays = (a[order] for a in (slot, key, size[:-1], left, leaf))
-    return Plan(step, slots, *arrays, depth, first, values)
+    arrays = (a[order] for a in (slot, key, size[:-1], left, leaf, distance))
+    return Plan(step, slots, order, *arrays, depth, first, values)
 
 
 def _levels(step: Trees) -> list[np.ndarray]:
