@@ -21,7 +21,12 @@ def m2cgen(model, folder, rows):
     source = m.export_to_c(model)
     many = "void score(double * input, double * output)" in source
     call = "score((double *)x, out)" if many else "out[0] = score((double *)x)"
-    return {"source": source, "wrapper": f"static void one(const KEY *x, OUT *out) {{ {call}; }}", "key": "double", "out": "double"}
+    return {
+        "source": source,
+        "wrapper": f"static void one(const KEY *x, OUT *out) {{ {call}; }}",
+        "key": "double",
+        "out": "double",
+    }
 
 
 def tl2cgen(model, folder, rows):

@@ -26,7 +26,9 @@ def branch_code(plan: Plan, settled: Sums, name: str) -> str:
     writer = _Writer(plan, settled, name)
     calls = writer.run()
     fill, numbers = trees_input.row_numbers(plan, name)
-    body = "".join(f"    total = {c}(key, total);\n" if settled.width == 1 else f"    {c}(key, total);\n" for c in calls)
+    body = "".join(
+        f"    total = {c}(key, total);\n" if settled.width == 1 else f"    {c}(key, total);\n" for c in calls
+    )
     return lines(
         trees_input.key_function(plan, name) if trees_input.numeric_slots(plan) else "",
         trees_input.category_function(plan, name),
@@ -38,7 +40,6 @@ def branch_code(plan: Plan, settled: Sums, name: str) -> str:
         f"static void {name}(const {trees_input.float_type(plan)} *x, {settled.out} *out)\n"
         "{\n"
         f"    uint32_t key[{len(plan.slots)}];\n"
-        f"{'    uint32_t o;' + chr(10) if settled.needs_index else ''}"
         f"{settled.begin()}"
         f"    {numbers}(x, key);\n"
         f"{body}"

@@ -1,5 +1,4 @@
-"""Trees as a table that is walked several trees (or rows) at a time, without branches: fastest on processors that
-execute ahead.
+"""Trees as a table that several walks go through at a time, without branches: fastest where processors execute ahead.
 
 A step is ``node += distance + (key[slot] > threshold)``: children lie side by side, a leaf's distance is 0 and its
 slot holds a number that no threshold is below, so that a walk may go on at a leaf without leaving it. Eight walks in
@@ -20,10 +19,11 @@ _ROWS = 32
 _STACK = 16384
 
 
-def flight_code(plan: Plan, settled: Sums, name: str) -> str:
-    """C of ``NAME`` (a row) and ``NAME_rows`` (many), and their tables."""
+def flight_code(plan: Plan, settled: Sums, name: str) -> tuple[str, str]:
+    """C of ``NAME`` (a row) and ``NAME_rows`` (many), and their tables; the name of the latter, if there is one."""
     layout = _Layout(plan, settled)
-    return lines(
+    many = _many(plan, settled, layout, name)
+    code = lines(
         trees_input.key_function(plan, name) if trees_input.numeric_slots(plan) else "",
         trees_input.category_function(plan, name),
         trees_input.row_numbers(plan, name)[0],
@@ -32,7 +32,9 @@ def flight_code(plan: Plan, settled: Sums, name: str) -> str:
         settled.tables(name),
         _step(layout, name),
         _row(plan, settled, layout, name),
+        many,
     )
+    return code, f"{name}_rows" if many else ""
 
 
 class _Layout:
@@ -84,7 +86,8 @@ class _Layout:
         texts = [f"{{{k}u,{s},{d}}}" for k, s, d in rows]
         body = ",\n".join(",".join(texts[i : i + 8]) for i in range(0, len(texts), 8))
         return lines(
-            f"typedef struct {{\n    uint32_t key; /* threshold or leaf */\n    {self.small} slot, distance;\n}} {name}_node;\n",
+            f"typedef struct {{\n    uint32_t key; /* threshold or leaf */\n    {self.small} slot, distance;\n}} "
+            f"{name}_node;\n",
             f"static const {name}_node {name}_nodes[{len(texts)}] = {{\n{body}\n}};\n",
             table("uint32_t", f"{name}_roots", self.roots),
             table(unsigned_type(int(self.sure.max())), f"{name}_depths", self.sure),
@@ -156,29 +159,26 @@ def _row(plan: Plan, settled: Sums, layout: _Layout, name: str) -> str:
         f"    uint32_t key[{len(plan.slots) + 1}];\n"
         f"    const {name}_node {', '.join(f'*n{j}' for j in lanes)};\n"
         f"    const uint32_t *root = {name}_roots;\n"
-        f"    uint32_t group, depth{', o' if settled.needs_index else ''};\n"
+        f"    uint32_t group, depth;\n"
         f"{settled.begin()}"
         f"{_fill(plan, name, 'x', 'key', '    ')}"
         f"    for (group = 0; group < {len(layout.roots) // LANES}; group++, root += {LANES}) {{\n"
         f"{begin}"
         f"        for (depth = {name}_depths[group]; depth; depth--) {{\n"
         f"{steps}"
-        "        }\n"
-        + (f"        while ({moving}) {{\n{steps}        }}\n" if layout.checked else "")
-        + f"{adds}"
+        "        }\n" + (f"        while ({moving}) {{\n{steps}        }}\n" if layout.checked else "") + f"{adds}"
         "    }\n"
         f"{settled.end()}"
         "}\n"
     )
 
 
-def rows_code(plan: Plan, settled: Sums, name: str) -> str:
-    """C of ``NAME_rows``; needs what `flight_code` writes; empty where a few rows would fill the stack.
+def _many(plan: Plan, settled: Sums, layout: _Layout, name: str) -> str:
+    """C of ``NAME_rows``; empty where a few rows would fill the stack.
 
     Each tree is walked by eight rows at a time, a block of rows after the other, so its nodes stay near the processor.
     A row's leaves are still added in the order of the trees.
     """
-    layout = _Layout(plan, settled)
     row_bytes = 4 * (len(plan.slots) + 1) + 8 * settled.width
     block = min(_ROWS, _STACK // row_bytes // LANES * LANES)
     if not block:
@@ -201,13 +201,16 @@ def rows_code(plan: Plan, settled: Sums, name: str) -> str:
     sure = table(unsigned_type(int(layout.tree_sure.max())), f"{name}_tree_depths", layout.tree_sure)
     return lines(
         sure,
+        "#if defined(__GNUC__) /* a caller may do without it */\n"
+        "__attribute__((unused))\n"
+        "#endif\n"
         f"static void {name}_rows(const {trees_input.float_type(plan)} *x, {settled.out} *out, size_t rows, "
         "size_t x_stride, size_t out_stride)\n"
         "{\n"
         f"    uint32_t key[{block * stride}];\n"
         f"    {settled.kind} total[{block * width}];\n"
         f"    const {name}_node {', '.join(f'*n{j}' for j in lanes)};\n"
-        f"    uint32_t tree, depth, r, some{', o' if settled.needs_index else ''};\n"
+        f"    uint32_t tree, depth, r, some;\n"
         f"    for (; rows >= {LANES}; rows -= some, x += some * x_stride, out += some * out_stride) {{\n"
         f"        some = rows < {block} ? (uint32_t)rows / {LANES} * {LANES} : {block};\n"
         "        for (r = 0; r < some; r++) {\n"

@@ -54,9 +54,9 @@ def category_function(plan: Plan, name: str) -> str:
     ends = np.cumsum([0, *(len(p) for p in parts)])
     data = np.concatenate([*parts, [0]])  # never empty
     found = (
-        "    if (bits < (ends[1] - ends[0]) * 32u && (data[bits >> 5] >> (bits & 31u) & 1u))\n        return 0;\n"
+        "    if (bits >> 5 < length && (data[bits >> 5] >> (bits & 31u) & 1u))\n        return 0;\n"
         if dense
-        else "    for (i = 0; i < ends[1] - ends[0]; i++)\n        if (data[i] == bits)\n            return 0;\n"
+        else "    for (i = 0; i < length; i++)\n        if (data[i] == bits)\n            return 0;\n"
     )
     missing = [int(not s.missing_left) for s in slots]
     return lines(
@@ -68,7 +68,7 @@ def category_function(plan: Plan, name: str) -> str:
         "{\n"
         f"    const {unsigned_type(int(ends[-1]))} *ends = {name}_set_ends + place;\n"
         f"    const uint32_t *data = {name}_sets + ends[0];\n"
-        f"    uint32_t bits{'' if dense else ', i'};\n"
+        f"    uint32_t length = (uint32_t)ends[1] - (uint32_t)ends[0], bits{'' if dense else ', i'};\n"
         "    if (value != value)\n"
         f"        return {name}_set_missing[place];\n"
         f"    if (!(value > -1 && value < {'4294967296.0' if not plan.step.single_key else '4294967296.0f'}))\n"
@@ -175,7 +175,9 @@ def row_ranks(plan: Plan, name: str, rank: str) -> str:
     features = [s.feature for s in plan.slots]
     straight = features == list(range(len(features)))
     feature = "i" if straight else f"{name}_features[i]"
-    missing = f"{top}_MAX" if rights == count else f"{top}_MIN" if rights == 0 else f"i < {rights} ? {top}_MAX : {top}_MIN"
+    missing = (
+        f"{top}_MAX" if rights == count else f"{top}_MIN" if rights == 0 else f"i < {rights} ? {top}_MAX : {top}_MIN"
+    )
     numeric = (
         lines(
             table(kind, f"{name}_thresholds", np.concatenate(plan.thresholds[:count]), 8),
@@ -207,8 +209,5 @@ def row_ranks(plan: Plan, name: str, rank: str) -> str:
     return lines(
         slot_tables(plan, name, not straight),
         numeric,
-        f"static void {name}_ranks(const {float_type(plan)} *x, {rank} *rank)\n"
-        "{\n"
-        f"    uint32_t i;\n{body}"
-        "}\n",
+        f"static void {name}_ranks(const {float_type(plan)} *x, {rank} *rank)\n{{\n    uint32_t i;\n{body}}}\n",
     )

@@ -17,6 +17,7 @@ from edgekit_converters.errors import ConversionError
 from edgekit_converters.plaincode.ir import Trees
 
 _LARGEST_CATEGORY = 2**32 - 1
+_INT32_MAX, _INT64_MAX = 2**31 - 1, 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,12 @@ def ordered_keys(values: np.ndarray, single: bool) -> np.ndarray:
 
     -0.0 as a threshold becomes 0.0: a row's -0.0 has the key -1, which is at most 0 and above every negative one.
     """
-    values = np.asarray(values, np.float32 if single else np.float64) + 0.0
-    bits = values.view(np.int32 if single else np.int64)
-    return np.where(bits < 0, bits ^ np.iinfo(bits.dtype).max, bits).astype(np.int64)
+    values = np.asarray(values, np.float64) + 0.0
+    if single:
+        bits = values.astype(np.float32).view(np.int32).astype(np.int64)
+        return np.where(bits < 0, bits ^ _INT32_MAX, bits)
+    bits = values.view(np.int64)
+    return np.where(bits < 0, bits ^ _INT64_MAX, bits)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +96,7 @@ class Plan:
     @property
     def right(self) -> np.ndarray:
         """(nodes,) number of nodes in the right part."""
-        return self.size - 1 - self.left
+        return np.asarray(self.size - 1 - self.left)
 
     @cached_property
     def thresholds(self) -> tuple[np.ndarray, ...]:
@@ -137,8 +141,10 @@ def plan(step: Trees) -> Plan:
     numeric = step.category_set < 0
     key[numeric] = ordered_keys(step.threshold[numeric], step.single_key)
     order = np.argsort(place)
-    arrays = (a[order] for a in (slot, key, size[:-1], left, leaf, distance))
-    return Plan(step, slots, order, *arrays, depth, first, values)
+    return Plan(
+        step, slots, order, slot[order], key[order], size[order], left[order], leaf[order], distance[order], depth,
+        first, values,
+    )  # fmt: skip
 
 
 def _levels(step: Trees) -> list[np.ndarray]:

@@ -34,7 +34,7 @@ def size_code(plan: Plan, settled: Sums, name: str) -> str:
         f"static void {name}(const {trees_input.float_type(plan)} *x, {settled.out} *out)\n"
         "{\n"
         f"    {rank_type} rank[{len(plan.slots)}];\n"
-        f"    uint32_t tree, at, leaf, size, next = 0{', o' if settled.needs_index else ''};\n"
+        f"    uint32_t tree, at, leaf, size, next = 0;\n"
         f"    {node_type} node;\n"
         f"{settled.begin()}"
         f"    {name}_ranks(x, rank);\n"

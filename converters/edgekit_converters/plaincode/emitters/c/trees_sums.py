@@ -84,21 +84,16 @@ class Sums:
         return f"{indent}{self.kind} {total}[{self.width}] = {{{numbers}}};\n"
 
     def add(self, name: str, tree: str, leaf: str, indent: str = "        ", total: str = "total") -> str:
-        """Adds leaf number `leaf` of tree `tree`; ``NAME_leaves`` holds `leaves`. May use an index ``o``."""
+        """Adds leaf number `leaf` of tree `tree`; ``NAME_leaves`` holds `leaves`."""
         if self.width == 1:
             return f"{indent}{total} += {name}_leaves[{leaf}];\n"
         if len(self.output):
             output = f"{tree} % {self.width}u" if self.turns else f"{name}_outputs[{tree}]"
             return f"{indent}{total}[{output}] += {name}_leaves[{leaf}];\n"
         return (
-            f"{indent}for (o = 0; o < {self.width}; o++)\n"
+            f"{indent}for (uint32_t o = 0; o < {self.width}; o++)\n"
             f"{indent}    {total}[o] += {name}_leaves[{leaf} * {self.width}u + o];\n"
         )
-
-    @property
-    def needs_index(self) -> bool:
-        """Whether `add` or `end` need ``uint32_t o``."""
-        return self.width > 1
 
     def end(self, indent: str = "    ", total: str = "total", out: str = "out") -> str:
         """Writes the answers."""
@@ -111,7 +106,8 @@ class Sums:
                 for o, b in enumerate(self.base)
             )
         last = literal(self.base[0], self.kind) if self.base_last else ""
-        return f"{indent}for (o = 0; o < {self.width}; o++)\n{indent}    {out}[o] = {self._answer(f'{total}[o]', last)};\n"
+        answer = self._answer(f"{total}[o]", last)
+        return f"{indent}for (uint32_t o = 0; o < {self.width}; o++)\n{indent}    {out}[o] = {answer};\n"
 
     def _answer(self, total: str, base: str) -> str:
         value = f"({total} + {base})" if base else total
@@ -147,9 +143,7 @@ def sums(plan: Plan, leaves: str) -> Sums:
     distinct, ids = np.unique(values, axis=0, return_inverse=True)
     out = "double" if kind == "double" else "float"
     output = step.output if (step.output >= 0).all() else step.output[:0]
-    return Sums(
-        kind, out, distinct, ids.reshape(-1), base, step.base_last, scale, step.divisor, output, error
-    )
+    return Sums(kind, out, distinct, ids.reshape(-1), base, step.base_last, scale, step.divisor, output, error)
 
 
 def _sizes(plan: Plan, values: np.ndarray, base: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -169,7 +163,7 @@ def _scale(sizes: np.ndarray, counts: np.ndarray) -> float:
     """The largest power of two whose products, each rounded up to half a unit, add up within int32."""
     fits = [math.log2((2**31 - 2 - (c + 1) * _HALF) / s) for s, c in zip(sizes, counts, strict=True) if s > 0]
     low, high = _EXPONENTS
-    return 2.0 ** max(low, min(high, math.floor(min(fits, default=0.0))))
+    return math.ldexp(1.0, max(low, min(high, math.floor(min(fits, default=0.0)))))
 
 
 def constant(plan: Plan, name: str, settled: Sums, argument: str) -> str:
@@ -195,4 +189,4 @@ def _constant_total(step: Trees, plan: Plan, settled: Sums) -> np.ndarray:
     total = total + base if step.base_last else total
     if settled.kind == "int32_t":
         return np.asarray(total / settled.scale / settled.divisor)
-    return np.asarray(total / kind(settled.divisor) if settled.divisor != 1 else total, np.float64)
+    return np.asarray(total / np.asarray(settled.divisor, kind) if settled.divisor != 1 else total, np.float64)
