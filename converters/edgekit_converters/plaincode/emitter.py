@@ -39,6 +39,9 @@ class EmitSettings:
         leaves: ``exact`` (float64), ``float`` (float32) or ``fixed`` (whole-number sums).
         input: Type of the row: ``float``, ``double``, or ``auto`` for ``float`` where the source rounds to it anyway.
         methods: Methods to write, all by default.
+        in_order: Whether the processor executes one instruction after the other (microcontrollers): fewest
+            instructions are then fastest, and ``auto`` minds the flash.
+        example: The row that the example program asks about, one value a feature; zeros by default.
     """
 
     prefix: str = "model"
@@ -46,6 +49,8 @@ class EmitSettings:
     leaves: str = "exact"
     input: str = "auto"
     methods: tuple[str, ...] = ()
+    in_order: bool = False
+    example: tuple[float | str, ...] = ()
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,40}", self.prefix):

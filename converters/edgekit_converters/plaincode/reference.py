@@ -37,6 +37,7 @@ def run(program: ir.Program, rows: Any, methods: Sequence[str] = ()) -> dict[str
         found = []
         for answer in program.methods[method]:
             value = registers[answer.register.index]
+            value = np.broadcast_to(value, (len(row), value.shape[1]))
             if answer.labels:
                 value = np.asarray(answer.labels)[value[:, 0].astype(np.int64)]
             found.append(value)
@@ -53,7 +54,8 @@ def _select(step: ir.Select, x: np.ndarray) -> np.ndarray:
 
 
 def _concat(step: ir.Concat, *parts: np.ndarray) -> np.ndarray:
-    return np.concatenate(parts, axis=1)
+    rows = max(len(p) for p in parts)  # constants have one row
+    return np.concatenate([np.broadcast_to(p, (rows, p.shape[1])) for p in parts], axis=1)
 
 
 def _round32(step: ir.Round32, x: np.ndarray) -> np.ndarray:
@@ -78,7 +80,8 @@ def _affine(step: ir.Affine, x: np.ndarray) -> np.ndarray:
 
 
 def _clip(step: ir.Clip, x: np.ndarray) -> np.ndarray:
-    return np.asarray(np.minimum(np.maximum(_numbers(x), step.low), step.high))
+    value = np.where(_numbers(x) < step.low, step.low, x)
+    return np.asarray(np.where(value > step.high, step.high, value), np.float64)
 
 
 def _absent(x: np.ndarray, missing: float) -> np.ndarray:
@@ -116,12 +119,22 @@ def _logistic(x: np.ndarray) -> np.ndarray:
 _FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "negate": np.negative, "square": np.square, "sqrt": np.sqrt, "abs": np.abs, "exp": np.exp, "exp2": np.exp2,
     "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "tanh": np.tanh, "logistic": _logistic,
-    "relu": lambda x: np.maximum(x, 0), "sign": lambda x: np.where(x >= 0, 1.0, -1.0),
+    "relu": lambda x: np.where(x < 0, x.dtype.type(0), x), "sign": lambda x: np.where(x >= 0, 1.0, -1.0),
 }  # fmt: skip
 
 
 def _apply(step: ir.Apply, x: np.ndarray) -> np.ndarray:
     return np.asarray(_FUNCTIONS[step.function](_single(_numbers(x), step.single)), np.float64)
+
+
+def _interpolate(step: ir.Interpolate, x: np.ndarray) -> np.ndarray:
+    x = _numbers(x)
+    place = np.clip(np.searchsorted(step.xs, x, side="right") - 1, 0, max(len(step.xs) - 2, 0))
+    after = np.minimum(place + 1, len(step.xs) - 1)
+    slope = (step.ys[after] - step.ys[place]) / (step.xs[after] - step.xs[place])
+    value = step.ys[place] + slope * (x - step.xs[place])
+    value = np.where(x >= step.xs[-1], step.ys[-1], np.where(x < step.xs[0], step.ys[0], value))
+    return np.asarray(np.where(np.isnan(x), x, value))
 
 
 def _power(step: ir.Power, x: np.ndarray) -> np.ndarray:
@@ -191,6 +204,7 @@ def _softmax(step: ir.Softmax, x: np.ndarray) -> np.ndarray:
 
 
 def _normalize(step: ir.Normalize, x: np.ndarray) -> np.ndarray:
+    x = _numbers(x)
     if step.norm == "l2":
         total = np.sqrt((x * x).sum(axis=1, keepdims=True))
     else:
@@ -203,8 +217,14 @@ def _reduce(step: ir.Reduce, x: np.ndarray) -> np.ndarray:
     if step.operation == "logsumexp":
         top = groups.max(axis=2)
         return np.asarray(top + np.log(np.exp(groups - top[..., None]).sum(axis=2)))
-    functions: dict[str, Any] = {"sum": np.sum, "mean": np.mean, "max": np.max, "min": np.min}
-    return np.asarray(functions[step.operation](groups, axis=2))
+    value = groups[:, :, 0]
+    for place in range(1, step.group):  # numpy itself adds in pairs
+        each = groups[:, :, place]
+        if step.operation in {"sum", "mean"}:
+            value = value + each
+        else:
+            value = np.where((each > value if step.operation == "max" else each < value) | np.isnan(each), each, value)
+    return np.asarray(value / step.group if step.operation == "mean" else value)
 
 
 def _argmax(step: ir.Argmax, x: np.ndarray) -> np.ndarray:
@@ -233,6 +253,37 @@ def _pair_votes(step: ir.PairVotes, x: np.ndarray) -> np.ndarray:
         votes[:, first] += wins
         votes[:, second] += ~wins
     return votes
+
+
+def _pair_coupling(step: ir.PairCoupling, x: np.ndarray) -> np.ndarray:
+    k = step.classes
+    upper = np.triu_indices(k, 1)
+    result = np.empty((len(x), k))
+    for row, pairs in enumerate(x):
+        r = np.zeros((k, k))
+        r[upper] = pairs
+        r.T[upper] = 1 - pairs
+        q = -r.T * r
+        q[np.diag_indices(k)] = np.cumsum(r * r, axis=0)[-1]
+        result[row] = _coupled(q)
+    return result
+
+
+def _coupled(q: np.ndarray) -> np.ndarray:
+    k = len(q)
+    p = np.full(k, 1 / k)
+    for _ in range(max(100, k)):
+        qp = np.cumsum(q * p, axis=1)[:, -1]
+        pqp = np.cumsum(p * qp)[-1]
+        if np.abs(qp - pqp).max() < 0.005 / k:
+            break
+        for t in range(k):
+            d = (-qp[t] + pqp) / q[t, t]
+            p[t] += d
+            pqp = (pqp + d * (d * q[t, t] + 2 * qp[t])) / (1 + d) / (1 + d)
+            qp = (qp + d * q[t]) / (1 + d)
+            p /= 1 + d
+    return p
 
 
 def _nearest(step: ir.Nearest, x: np.ndarray) -> np.ndarray:
@@ -286,7 +337,8 @@ _RUN: Mapping[type[ir.Step], Callable[..., np.ndarray]] = {
     ir.Apply: _apply, ir.Power: _power, ir.Arithmetic: _arithmetic, ir.Encode: _encode, ir.Replace: _replace,
     ir.Dense: _dense, ir.Products: _products, ir.Distances: _distances, ir.Softmax: _softmax,
     ir.Normalize: _normalize, ir.Reduce: _reduce, ir.Argmax: _argmax, ir.Above: _above,
-    ir.WeightedMedian: _weighted_median, ir.PairVotes: _pair_votes, ir.Nearest: _nearest, ir.Trees: _trees,
+    ir.WeightedMedian: _weighted_median, ir.PairVotes: _pair_votes, ir.PairCoupling: _pair_coupling,
+    ir.Interpolate: _interpolate, ir.Nearest: _nearest, ir.Trees: _trees,
     ir.Constant: lambda step: step.values[None],
     ir.Words: lambda step, x: count_words(step, x[:, 0]),
 }  # fmt: skip

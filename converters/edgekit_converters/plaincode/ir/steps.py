@@ -12,7 +12,7 @@ from edgekit_converters.plaincode.ir.base import Elementwise, Register, Step
 FUNCTIONS = (
     "negate", "square", "sqrt", "abs", "exp", "exp2", "expm1", "log", "log1p", "tanh", "logistic", "relu", "sign",
 )  # fmt: skip
-"""``logistic`` is ``1 / (1 + exp(-x))``; ``sign`` gives 1 for 0 and above, else -1."""
+"""``logistic`` is ``1 / (1 + exp(-x))``; ``relu`` 0 where ``x < 0``; ``sign`` gives 1 for 0 and above, else -1."""
 
 
 # -- rearranging ---------------------------------------------------------------------------------------------------
@@ -81,7 +81,7 @@ class Affine(Elementwise):
 
 @dataclass(frozen=True, eq=False)
 class Clip(Elementwise):
-    """``min(max(x, low), high)``; arrays are (width,) or (1,); NaN stays."""
+    """`low` where ``x < low``, then `high` where ``> high``; arrays are (width,) or (1,); NaN and -0.0 stay."""
 
     name = "clip"
     source: Register
@@ -140,6 +140,20 @@ class Apply(Elementwise):
     def __post_init__(self) -> None:
         if self.function not in FUNCTIONS:
             raise ValueError(f"there is no function {self.function!r}")
+
+
+@dataclass(frozen=True, eq=False)
+class Interpolate(Elementwise):
+    """Each value through one piecewise line: ``ys[i] + (ys[i+1] - ys[i]) / (xs[i+1] - xs[i]) * (x - xs[i])``.
+
+    i is the last place with ``xs[i] <= x``; ``ys[0]`` before the first of `xs` and ``ys[-1]`` from the last one on.
+    NaN stays. `xs` (points,) rise strictly.
+    """
+
+    name = "interpolate"
+    source: Register
+    xs: np.ndarray
+    ys: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -277,7 +291,7 @@ class Normalize(Elementwise):
 
 @dataclass(frozen=True)
 class Reduce(Step):
-    """``sum``, ``mean``, ``max``, ``min`` or ``logsumexp`` of each consecutive group of `group` values, in order."""
+    """``sum``, ``mean``, ``max``, ``min`` or ``logsumexp`` of each consecutive group of `group` values, one by one."""
 
     name = "reduce"
     source: Register
@@ -338,6 +352,28 @@ class PairVotes(Step):
         return self.classes
 
 
+@dataclass(frozen=True)
+class PairCoupling(Step):
+    """Probabilities of pairs, (0, 1), (0, 2), … (1, 2), …, that the first one wins, to probabilities of the classes.
+
+    libsvm's solution of Wu, Lin and Weng (2004), second method: with r[i][j] the probability that i wins against j,
+    Q[t][t] = sum of r[j][t]² over j ≠ t (j rising), Q[t][j] = -r[j][t] r[t][j], and p = 1/k to begin with, at most
+    max(100, k) rounds of:
+
+    - Qp[t] = sum of Q[t][j] p[j] (j rising), pQp = sum of p[t] Qp[t]; stop where max |Qp[t] - pQp| < 0.005 / k;
+    - for each t: d = (-Qp[t] + pQp) / Q[t][t]; p[t] += d; pQp = (pQp + d (d Q[t][t] + 2 Qp[t])) / (1 + d) / (1 + d);
+      then for each j: Qp[j] = (Qp[j] + d Q[t][j]) / (1 + d); p[j] /= 1 + d.
+    """
+
+    name = "pair_coupling"
+    source: Register
+    classes: int
+
+    @property
+    def width(self) -> int:
+        return self.classes
+
+
 @dataclass(frozen=True, eq=False)
 class Nearest(Step):
     """Mean of the targets of the `count` nearest points; the earlier point first where distances are equal.
@@ -377,7 +413,7 @@ class Words(Step):
         lowercase: Whether letters are made small first.
         vocabulary: n-gram to column; None where columns come from `murmur` hashing.
         alternate_sign: Whether a hash's sign decides whether an n-gram adds or takes away.
-        binary: Whether counts above 0 become 1.
+        binary: Whether a column becomes 1 where any n-gram fell, even where hashed ones cancelled out to 0.
         sublinear: Whether a count n becomes ``1 + ln n``.
         weights: (size,) that counts are multiplied by (inverse document frequency), or None.
         norm: ``l1``, ``l2`` or empty.
