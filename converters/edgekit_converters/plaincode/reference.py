@@ -124,6 +124,16 @@ def _apply(step: ir.Apply, x: np.ndarray) -> np.ndarray:
     return np.asarray(_FUNCTIONS[step.function](_single(_numbers(x), step.single)), np.float64)
 
 
+def _interpolate(step: ir.Interpolate, x: np.ndarray) -> np.ndarray:
+    x = _numbers(x)
+    place = np.clip(np.searchsorted(step.xs, x, side="right") - 1, 0, max(len(step.xs) - 2, 0))
+    after = np.minimum(place + 1, len(step.xs) - 1)
+    slope = (step.ys[after] - step.ys[place]) / (step.xs[after] - step.xs[place])
+    value = step.ys[place] + slope * (x - step.xs[place])
+    value = np.where(x >= step.xs[-1], step.ys[-1], np.where(x < step.xs[0], step.ys[0], value))
+    return np.asarray(np.where(np.isnan(x), x, value))
+
+
 def _power(step: ir.Power, x: np.ndarray) -> np.ndarray:
     result = x
     for _ in range(step.exponent - 1):
@@ -191,6 +201,7 @@ def _softmax(step: ir.Softmax, x: np.ndarray) -> np.ndarray:
 
 
 def _normalize(step: ir.Normalize, x: np.ndarray) -> np.ndarray:
+    x = _numbers(x)
     if step.norm == "l2":
         total = np.sqrt((x * x).sum(axis=1, keepdims=True))
     else:
@@ -233,6 +244,37 @@ def _pair_votes(step: ir.PairVotes, x: np.ndarray) -> np.ndarray:
         votes[:, first] += wins
         votes[:, second] += ~wins
     return votes
+
+
+def _pair_coupling(step: ir.PairCoupling, x: np.ndarray) -> np.ndarray:
+    k = step.classes
+    upper = np.triu_indices(k, 1)
+    result = np.empty((len(x), k))
+    for row, pairs in enumerate(x):
+        r = np.zeros((k, k))
+        r[upper] = pairs
+        r.T[upper] = 1 - pairs
+        q = -r.T * r
+        q[np.diag_indices(k)] = np.cumsum(r * r, axis=0)[-1]
+        result[row] = _coupled(q)
+    return result
+
+
+def _coupled(q: np.ndarray) -> np.ndarray:
+    k = len(q)
+    p = np.full(k, 1 / k)
+    for _ in range(max(100, k)):
+        qp = np.cumsum(q * p, axis=1)[:, -1]
+        pqp = np.cumsum(p * qp)[-1]
+        if np.abs(qp - pqp).max() < 0.005 / k:
+            break
+        for t in range(k):
+            d = (-qp[t] + pqp) / q[t, t]
+            p[t] += d
+            pqp = (pqp + d * (d * q[t, t] + 2 * qp[t])) / (1 + d) / (1 + d)
+            qp = (qp + d * q[t]) / (1 + d)
+            p /= 1 + d
+    return p
 
 
 def _nearest(step: ir.Nearest, x: np.ndarray) -> np.ndarray:
@@ -286,7 +328,8 @@ _RUN: Mapping[type[ir.Step], Callable[..., np.ndarray]] = {
     ir.Apply: _apply, ir.Power: _power, ir.Arithmetic: _arithmetic, ir.Encode: _encode, ir.Replace: _replace,
     ir.Dense: _dense, ir.Products: _products, ir.Distances: _distances, ir.Softmax: _softmax,
     ir.Normalize: _normalize, ir.Reduce: _reduce, ir.Argmax: _argmax, ir.Above: _above,
-    ir.WeightedMedian: _weighted_median, ir.PairVotes: _pair_votes, ir.Nearest: _nearest, ir.Trees: _trees,
+    ir.WeightedMedian: _weighted_median, ir.PairVotes: _pair_votes, ir.PairCoupling: _pair_coupling,
+    ir.Interpolate: _interpolate, ir.Nearest: _nearest, ir.Trees: _trees,
     ir.Constant: lambda step: step.values[None],
     ir.Words: lambda step, x: count_words(step, x[:, 0]),
 }  # fmt: skip

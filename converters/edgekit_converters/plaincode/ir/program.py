@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edgekit_converters.plaincode.ir.base import Feature, Register, Step
-from edgekit_converters.plaincode.ir.steps import Concat, Impute, KnownOnly, Round32, Select
+from edgekit_converters.plaincode.ir.steps import Affine, Apply, Clip, Concat, Impute, KnownOnly, Power, Round32, Select
 from edgekit_converters.plaincode.ir.trees import Trees
+
+_NAN_STAYS: tuple[type[Step], ...] = (Affine, Apply, Clip, Power)
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,14 @@ class Builder:
         self.steps.append(step)
         return Register(len(self.steps), step.width)
 
-    def origin(self, register: Register, column: int) -> int | None:
-        """The feature that a register's column is, where it came there unchanged or only imputed; else None."""
+    def origin(self, register: Register, column: int, through: tuple[type[Step], ...] = ()) -> int | None:
+        """The feature that a register's column is, where it came there unchanged or only imputed; else None.
+
+        Args:
+            register: Any.
+            column: Of it.
+            through: More kinds of elementwise steps to look through.
+        """
         while register.index:
             step = self.steps[register.index - 1]
             if isinstance(step, Select):
@@ -95,16 +103,16 @@ class Builder:
                         register = part
                         break
                     column -= part.width
-            elif isinstance(step, (Impute, KnownOnly, Round32)):
-                register = step.source
+            elif isinstance(step, (Impute, KnownOnly, Round32, *through)):
+                register = step.sources[0]
             else:
                 return None
         return column
 
-    def takes_missing(self, register: Register) -> None:
-        """Note that the source takes NaN in the features that a register's columns are."""
-        for column in range(register.width):
-            place = self.origin(register, column)
+    def takes_missing(self, register: Register, columns: Iterable[int] | None = None) -> None:
+        """Note that the source takes NaN in the features that a register's columns (all by default) come from."""
+        for column in range(register.width) if columns is None else columns:
+            place = self.origin(register, column, _NAN_STAYS)
             if place is not None:
                 self.features[place] = replace(self.features[place], missing=True)
 

@@ -142,6 +142,20 @@ class Apply(Elementwise):
             raise ValueError(f"there is no function {self.function!r}")
 
 
+@dataclass(frozen=True, eq=False)
+class Interpolate(Elementwise):
+    """Each value through one piecewise line: ``ys[i] + (ys[i+1] - ys[i]) / (xs[i+1] - xs[i]) * (x - xs[i])``.
+
+    i is the last place with ``xs[i] <= x``; ``ys[0]`` before the first of `xs` and ``ys[-1]`` from the last one on.
+    NaN stays. `xs` (points,) rise strictly.
+    """
+
+    name = "interpolate"
+    source: Register
+    xs: np.ndarray
+    ys: np.ndarray
+
+
 @dataclass(frozen=True)
 class Power(Elementwise):
     """``x ** exponent`` by multiplication; `exponent` is a whole number of at least 1."""
@@ -338,6 +352,28 @@ class PairVotes(Step):
         return self.classes
 
 
+@dataclass(frozen=True)
+class PairCoupling(Step):
+    """Probabilities of pairs, (0, 1), (0, 2), … (1, 2), …, that the first one wins, to probabilities of the classes.
+
+    libsvm's solution of Wu, Lin and Weng (2004), second method: with r[i][j] the probability that i wins against j,
+    Q[t][t] = sum of r[j][t]² over j ≠ t (j rising), Q[t][j] = -r[j][t] r[t][j], and p = 1/k to begin with, at most
+    max(100, k) rounds of:
+
+    - Qp[t] = sum of Q[t][j] p[j] (j rising), pQp = sum of p[t] Qp[t]; stop where max |Qp[t] - pQp| < 0.005 / k;
+    - for each t: d = (-Qp[t] + pQp) / Q[t][t]; p[t] += d; pQp = (pQp + d (d Q[t][t] + 2 Qp[t])) / (1 + d) / (1 + d);
+      then for each j: Qp[j] = (Qp[j] + d Q[t][j]) / (1 + d); p[j] /= 1 + d.
+    """
+
+    name = "pair_coupling"
+    source: Register
+    classes: int
+
+    @property
+    def width(self) -> int:
+        return self.classes
+
+
 @dataclass(frozen=True, eq=False)
 class Nearest(Step):
     """Mean of the targets of the `count` nearest points; the earlier point first where distances are equal.
@@ -377,7 +413,7 @@ class Words(Step):
         lowercase: Whether letters are made small first.
         vocabulary: n-gram to column; None where columns come from `murmur` hashing.
         alternate_sign: Whether a hash's sign decides whether an n-gram adds or takes away.
-        binary: Whether counts above 0 become 1.
+        binary: Whether a column becomes 1 where any n-gram fell, even where hashed ones cancelled out to 0.
         sublinear: Whether a count n becomes ``1 + ln n``.
         weights: (size,) that counts are multiplied by (inverse document frequency), or None.
         norm: ``l1``, ``l2`` or empty.
