@@ -62,7 +62,7 @@ def count_words(step: Words, texts: Iterable[str]) -> np.ndarray:
     """(texts, size) float64."""
     rows = []
     for text in texts:
-        row = np.zeros(step.size)
+        row, touched = np.zeros(step.size), np.zeros(step.size, bool)
         for gram in ngrams(step, text):
             if step.vocabulary is not None:
                 if gram in step.vocabulary:
@@ -70,13 +70,14 @@ def count_words(step: Words, texts: Iterable[str]) -> np.ndarray:
                 continue
             hashed = murmur3(gram.encode())
             row[abs(hashed) % step.size] += -1 if step.alternate_sign and hashed < 0 else 1
+            touched[abs(hashed) % step.size] = True
+        if step.binary:
+            row = (touched if step.vocabulary is None else row != 0).astype(np.float64)
         rows.append(_weighted(step, row))
     return np.stack(rows)
 
 
 def _weighted(step: Words, row: np.ndarray) -> np.ndarray:
-    if step.binary:
-        row = np.where(row != 0, np.sign(row) if step.vocabulary is None else 1.0, 0.0)
     if step.sublinear:
         row[row != 0] = np.log(row[row != 0]) + 1
     if step.weights is not None:
