@@ -45,7 +45,8 @@ def _same(method: str, answer: np.ndarray, expected: np.ndarray, exact: bool) ->
     assert answer.size == expected.size, f"{method}: {answer.shape} for {expected.shape}"
     answer = answer.reshape(expected.shape)
     if exact or expected.dtype.kind in "OUSbiu":
-        different = (answer != expected) & ~((answer != answer) & (expected != expected))
+        both_missing = np.isnan(answer) & np.isnan(expected) if expected.dtype.kind == "f" else False
+        different = (answer != expected) & ~np.asarray(both_missing)
         assert not different.any(), f"{method}: {different.sum()} of {different.size} differ"
     else:
         np.testing.assert_allclose(answer, expected, rtol=1e-6, atol=1e-6, err_msg=method)
