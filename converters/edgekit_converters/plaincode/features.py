@@ -42,6 +42,8 @@ def _names(model: Any) -> list[str] | None:
         count = count() if callable(count) else count
         if count is not None:
             return [f"x{place}" for place in range(int(count))]
+    if hasattr(model, "X_thresholds_"):  # IsotonicRegression counts no columns: it takes one
+        return ["x0"]
     return None
 
 
@@ -74,7 +76,10 @@ def numbers_of(features: Sequence[Feature], rows: Any) -> np.ndarray:
     Raises:
         ConversionError: A value is no number where one must be; says which.
     """
-    table = np.asarray(rows, object).reshape(len(rows), -1)
+    table = np.asarray(rows)
+    if table.dtype.kind not in "fiu":  # a list of texts and numbers would become texts
+        table = np.asarray(rows, object)
+    table = table.reshape(len(rows), -1)
     if table.shape[1] != len(features):
         raise ConversionError(f"rows have {table.shape[1]} values for {len(features)} features", "give one for each")
     texts = any(f.kind == TEXT for f in features)
@@ -86,8 +91,14 @@ def numbers_of(features: Sequence[Feature], rows: Any) -> np.ndarray:
             known = {category: code for code, category in enumerate(feature.categories)}
             result[:, column] = [np.nan if is_missing(v) else known.get(v, -1) for v in table[:, column]]
         else:
-            result[:, column] = [_number(feature, place, v) for place, v in enumerate(table[:, column])]
+            result[:, column] = _numbers(feature, table[:, column])
     return result
+
+
+def _numbers(feature: Feature, column: np.ndarray) -> Any:
+    if column.dtype != object:
+        return column
+    return [_number(feature, place, value) for place, value in enumerate(column)]
 
 
 def _number(feature: Feature, row: int, value: Any) -> float:

@@ -101,10 +101,11 @@ def _bagging_classifier(builder: ir.Builder, model: Any, source: ir.Register) ->
         else:
             registers.append(common.indicators(builder, part.methods["predict"][0], range(classes)))
             exact = exact and "predict" in part.exact
-    decisions = None
-    if all("decision_function" in p.methods for p in parts):
-        decisions = common.mean(builder, [common.only(p, "decision_function") for p in parts])
-    average = mean_of_trees(builder, registers, begin) or common.mean(builder, registers)
+    decisions, scores = None, [p.methods.get("decision_function", ()) for p in parts]
+    if all(len(s) == 1 and s[0].register.width == scores[0][0].register.width for s in scores):
+        decisions = common.mean(builder, [s[0].register for s in scores])
+    merged = mean_of_trees(builder, registers, begin) if decisions is None else None
+    average = merged or common.mean(builder, registers)
     return common.part(
         ("predict", "predict_proba") if exact else (),
         predict=common.largest(builder, average, model.classes_), predict_proba=average, decision_function=decisions,

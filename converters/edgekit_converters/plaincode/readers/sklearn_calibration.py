@@ -62,5 +62,7 @@ def _tempered(builder: ir.Builder, calibrator: Any, scores: ir.Register, likely:
     if scores.width == 1:
         scores = builder.add(ir.Concat((builder.add(ir.Apply(scores, "negate")), scores)))
     elif likely:
+        if scores.width == 2:  # 1 - p again, with its rounding, which the logarithm makes visible
+            scores = common.both(builder, common.columns(builder, scores, [1]))
         scores = builder.add(ir.Apply(builder.add(ir.Affine(scores, add=np.array([_LOG_SHIFT]))), "log"))
     return builder.add(ir.Softmax(builder.add(ir.Affine(scores, multiply=np.array([float(calibrator.beta_)])))))

@@ -56,7 +56,10 @@ def _grouped(encoder: Any, column: int, count: int) -> np.ndarray:
     """Category to its place once infrequent ones are one, the last."""
     mappings = encoder._default_to_infrequent_mappings if encoder._infrequent_enabled else None
     mapping = None if mappings is None else mappings[column]
-    return np.arange(count) if mapping is None else np.asarray(mapping)
+    if mapping is None:
+        return np.arange(count)
+    # OrdinalEncoder leaves out missing values, which come last.
+    return np.append(mapping, np.arange(len(mapping), count)).astype(np.int64)
 
 
 def _one_hot_column(builder: ir.Builder, encoder: Any, source: ir.Register, column: int) -> ir.Register:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from edgekit_converters.errors import ConversionError
 from edgekit_converters.plaincode import ir
 from edgekit_converters.plaincode.reader import Part, read
-from edgekit_converters.plaincode.readers import sklearn_categories
+from edgekit_converters.plaincode.readers import sklearn_categories, sklearn_text
 from edgekit_converters.plaincode.readers import sklearn_common as common
 
 FUNCTIONS = {
@@ -145,7 +146,9 @@ def _indicator(builder: ir.Builder, model: Any, source: ir.Register) -> Part:
 
 
 def _selector(builder: ir.Builder, model: Any, source: ir.Register) -> Part:
-    return common.transform(common.columns(builder, source, model.get_support(indices=True)), exact=True)
+    chosen = model.get_support(indices=True)
+    counted = sklearn_text.chosen_words(builder, source, chosen)
+    return common.transform(common.columns(builder, source, chosen) if counted is None else counted, exact=True)
 
 
 def _eliminator(builder: ir.Builder, model: Any, source: ir.Register) -> Part:
@@ -170,7 +173,20 @@ def _pca(builder: ir.Builder, model: Any, source: ir.Register) -> Part:
         divide = np.sqrt(common.array(model.explained_variance_))
         divide = np.maximum(divide, np.finfo(model.explained_variance_.dtype).eps)
     moved = builder.add(ir.Dense(source, weights, -common.array(model.mean_) @ weights))
-    return common.transform(moved if divide is None else builder.add(ir.Affine(moved, divide=divide)))
+    moved = moved if divide is None else builder.add(ir.Affine(moved, divide=divide))
+    if type(model).__name__ != "PCA":
+        return common.transform(moved)
+    return common.part(transform=moved, score_samples=_log_likelihood(builder, model, source))
+
+
+def _log_likelihood(builder: ir.Builder, model: Any, source: ir.Register) -> ir.Register:
+    """Of the Gaussian that PCA is a model of: ``-(x - mean) P (x - mean)' / 2`` and a constant."""
+    precision = common.array(model.get_precision())
+    centred = builder.add(ir.Affine(source, subtract=common.array(model.mean_)))
+    product = builder.add(ir.Arithmetic(centred, builder.add(ir.Dense(centred, precision)), "*"))
+    length = builder.add(ir.Reduce(product, "sum", product.width))
+    constant = -0.5 * (source.width * math.log(2.0 * math.pi) - np.linalg.slogdet(precision)[1])
+    return builder.add(ir.Affine(length, multiply=np.array([-0.5]), add=np.array([constant])))
 
 
 def _projection(builder: ir.Builder, model: Any, source: ir.Register) -> Part:

@@ -169,6 +169,11 @@ def both(builder: ir.Builder, positive: ir.Register) -> ir.Register:
     return builder.add(ir.Concat((complement(builder, positive), positive)))
 
 
+def difference(builder: ir.Builder, source: ir.Register) -> ir.Register:
+    """``x1 - x0``: one decision value from two joint likelihoods."""
+    return builder.add(ir.Arithmetic(columns(builder, source, [1]), columns(builder, source, [0]), "-"))
+
+
 def normalized(builder: ir.Builder, source: ir.Register) -> ir.Register:
     """Divided by the sum; where all are 0, the same share for each."""
     top = builder.add(ir.Reduce(source, "max", source.width))

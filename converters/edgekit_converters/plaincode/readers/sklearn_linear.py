@@ -85,11 +85,10 @@ def _quadratic(builder: ir.Builder, model: Any, source: ir.Register) -> Part:
             multiply=np.array([-0.5]), add=np.log(model.priors_),
         )
     )  # fmt: skip
-    decision, classes = joint, model.classes_
-    if len(classes) == 2:
-        decision = builder.add(ir.Dense(joint, np.array([[-1.0], [1.0]])))
+    classes = model.classes_
     return common.part(
-        decision_function=decision, predict=common.largest(builder, joint, classes),
+        decision_function=common.difference(builder, joint) if len(classes) == 2 else joint,
+        predict=common.largest(builder, joint, classes),
         predict_proba=builder.add(ir.Softmax(joint)),
     )  # fmt: skip
 

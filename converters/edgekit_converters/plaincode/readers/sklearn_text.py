@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -102,6 +103,17 @@ def _reweighted(builder: ir.Builder, model: Any, source: ir.Register) -> Part:
     if weights is not None:
         source = builder.add(ir.Affine(source, multiply=weights))
     return common.transform(builder.add(ir.Normalize(source, model.norm)) if model.norm else source)
+
+
+def chosen_words(builder: ir.Builder, source: ir.Register, chosen: Sequence[int]) -> ir.Register | None:
+    """Some columns of a counting step, by counting those words only; None where the others are needed (or unknown)."""
+    before = builder.steps[source.index - 1] if source.index else None
+    if not isinstance(before, ir.Words) or before.vocabulary is None or before.norm:
+        return None
+    place = {int(column): i for i, column in enumerate(chosen)}
+    vocabulary = {gram: place[column] for gram, column in before.vocabulary.items() if column in place}
+    weights = None if before.weights is None else before.weights[list(place)]
+    return builder.add(replace(before, size=len(place), vocabulary=vocabulary, weights=weights))
 
 
 READS = common.table(

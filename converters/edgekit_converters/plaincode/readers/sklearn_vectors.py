@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from edgekit_converters.errors import ConversionError
 from edgekit_converters.plaincode import ir
 from edgekit_converters.plaincode.reader import Part
 from edgekit_converters.plaincode.readers import sklearn_common as common
@@ -185,15 +184,26 @@ def _centres(builder: ir.Builder, model: Any, source: ir.Register) -> Part:
 
 
 def _nearest_centroid(builder: ir.Builder, model: Any, source: ir.Register) -> Part:
-    share = 1 / len(model.classes_)
-    if not np.isclose(model.class_prior_, share).all():
-        raise ConversionError("NearestCentroid with uneven priors cannot be turned into plain code", "use LDA instead")
     metric = {"euclidean": "squared", "manhattan": "manhattan"}.get(model.metric)
     if metric is None:
         raise common.unsupported(model, "metric", model.metric, "use the euclidean or manhattan metric")
-    distances = builder.add(ir.Distances(source, common.array(model.centroids_), metric))
-    nearest = builder.add(ir.Argmax(distances, smallest=True))
-    return common.part(predict=ir.Answer(nearest, common.labels_of(model.classes_)))
+    points, classes = common.array(model.centroids_), model.classes_
+    spread = np.where(model.within_class_std_dev_ == 0, 1.0, model.within_class_std_dev_)
+    distances = builder.add(ir.Distances(source, points, metric, np.broadcast_to(1 / spread, points.shape)))
+    if metric == "manhattan":
+        distances = builder.add(ir.Apply(distances, "square"))
+    joint = builder.add(ir.Affine(distances, multiply=np.array([-1.0]), add=2.0 * np.log(model.class_prior_)))
+    if np.isclose(model.class_prior_, 1 / len(classes)).all():  # then the source does not scale
+        plain = builder.add(ir.Distances(source, points, metric))
+        nearest = ir.Answer(builder.add(ir.Argmax(plain, smallest=True)), common.labels_of(classes))
+    else:
+        nearest = common.largest(builder, joint, classes)
+    if metric == "manhattan":  # the source then has no other methods
+        return common.part(predict=nearest)
+    return common.part(
+        predict=nearest, predict_proba=builder.add(ir.Softmax(joint)),
+        decision_function=common.difference(builder, joint) if len(classes) == 2 else joint,
+    )  # fmt: skip
 
 
 READS = (
