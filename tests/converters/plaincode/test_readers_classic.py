@@ -28,6 +28,8 @@ from sklearn import (
     svm,
     tree,
 )
+from sklearn.cross_decomposition import PLSRegression
+from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from threadpoolctl import threadpool_limits
 
 from edgekit_converters.errors import ConversionError
@@ -80,6 +82,7 @@ REGRESSORS = [
     neighbors.KNeighborsRegressor(4, p=1, algorithm="brute"),
     neural_network.MLPRegressor(hidden_layer_sizes=(20,), max_iter=20, random_state=0),
     neural_network.MLPRegressor("poisson", (9, 5), "tanh", max_iter=20, random_state=0),
+    PLSRegression(3),
     compose.TransformedTargetRegressor(linear_model.Ridge(), func=np.log1p, inverse_func=np.expm1),
     compose.TransformedTargetRegressor(svm.SVR(), transformer=preprocessing.StandardScaler()),
     compose.TransformedTargetRegressor(linear_model.Ridge(), transformer=preprocessing.MinMaxScaler()),
@@ -174,6 +177,25 @@ def test_neighbours(settings: dict[str, Any]) -> None:
 @pytest.mark.parametrize("kind", ["MultinomialNB", "ComplementNB", "CategoricalNB"])
 def test_naive_bayes_of_counts(kind: str) -> None:
     agrees(getattr(naive_bayes, kind)().fit(DIGITS, DIGITS_Y), DIGITS)
+
+
+def test_categories_of_naive_bayes_cut_fractions_off() -> None:
+    agrees(naive_bayes.CategoricalNB().fit(IRIS, NAMES), IRIS)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        FixedThresholdClassifier(linear_model.LogisticRegression(), threshold=0.8),
+        FixedThresholdClassifier(linear_model.LogisticRegression(), threshold=0.8, pos_label="bad"),
+        FixedThresholdClassifier(svm.LinearSVC(), pos_label="bad"),
+        FixedThresholdClassifier(linear_model.RidgeClassifier(), threshold=0.25),
+        TunedThresholdClassifierCV(naive_bayes.GaussianNB(), cv=2),
+    ],
+    ids=str,
+)
+def test_thresholds_that_were_chosen(model: Any) -> None:
+    agrees(model.fit(CANCER, np.where(CANCER_Y == 1, "good", "bad")), CANCER)
 
 
 @pytest.mark.parametrize("covariance", ["full", "tied", "diag", "spherical"])

@@ -7,6 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from sklearn import (
     compose,
     datasets,
@@ -19,15 +23,32 @@ from sklearn import (
     preprocessing,
     svm,
 )
-from sklearn.decomposition import PCA, IncrementalPCA, TruncatedSVD
+from sklearn.decomposition import PCA, FastICA, IncrementalPCA, TruncatedSVD
+from sklearn.random_projection import GaussianRandomProjection, SparseRandomProjection
 
 from edgekit_converters.errors import ConversionError
-from edgekit_converters.plaincode import ir
+from edgekit_converters.plaincode import ir, reference
 from edgekit_converters.plaincode.features import features_of, numbers_of
 from edgekit_converters.plaincode.reader import read_model
 
 from .agreement import agrees
 
+
+def _scalers() -> list[tuple[Any, ir.Program]]:
+    rows = datasets.load_iris().data
+    fitted = [
+        preprocessing.StandardScaler().fit(rows),
+        preprocessing.MinMaxScaler((-3, 0.1), clip=True).fit(rows),
+        preprocessing.RobustScaler().fit(rows),
+        preprocessing.Normalizer("max"),
+        preprocessing.KBinsDiscretizer(5, encode="ordinal", strategy="uniform").fit(rows),
+    ]
+    features = [ir.Feature(f"x{i}") for i in range(4)]
+    return [(model, read_model(model, features)) for model in fitted]
+
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+SCALED = _scalers()
 IRIS, IRIS_Y = datasets.load_iris(return_X_y=True)
 NAMES = np.array(["setosa", "versicolor", "virginica"])[IRIS_Y]
 CANCER, CANCER_Y = (a[::3] for a in datasets.load_breast_cancer(return_X_y=True))
@@ -67,6 +88,10 @@ CLOSE = [
     PCA(4, whiten=True),
     IncrementalPCA(2),
     TruncatedSVD(3, random_state=0),
+    FastICA(3, random_state=0, max_iter=1000),
+    GaussianRandomProjection(4, random_state=0),
+    SparseRandomProjection(4, random_state=0),
+    preprocessing.QuantileTransformer(n_quantiles=20),
 ]
 
 
@@ -89,6 +114,42 @@ def test_power_transforms_with_an_exponent_of_zero_and_two() -> None:
     model.lambdas_ = np.array([0.0, 2.0, 1.0])
     agrees(model, CANCER[:, :3])
     agrees(preprocessing.PowerTransformer("box-cox").fit(DIGITS[:, 20:22] + 1), DIGITS[:, 20:22] + 1)
+
+
+def test_quantiles_that_are_equal_make_jumps() -> None:
+    model = preprocessing.QuantileTransformer(n_quantiles=100).fit(DIGITS[:, 18:24])
+    between = np.nextafter(DIGITS[:, 18:24], np.where(np.arange(6) % 2, np.inf, -np.inf))
+    between = np.where(np.abs(between) < 1e-290, np.sign(between) * 1e-290, between)
+    agrees(model, np.vstack([DIGITS[:, 18:24], between, DIGITS[:9, 18:24] * 2 - 9, np.full((1, 6), np.nan)]))
+    normal = preprocessing.QuantileTransformer(output_distribution="normal", n_quantiles=9).fit(CANCER)
+    with pytest.raises(ConversionError, match="QuantileTransformer with output_distribution='normal'"):
+        read_model(normal, features_of(normal))
+
+
+def test_a_selector_that_keeps_nothing_is_refused() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = feature_selection.SelectFwe(alpha=1e-9).fit(CANCER[:9, :3], CANCER_Y[:9])
+    with pytest.raises(ConversionError, match="no column is left"):
+        read_model(model, features_of(model))
+
+
+@examples(max_examples=50, deadline=None)
+@given(arrays(np.float64, (3, 4), elements=st.floats(-1e300, 1e300) | st.sampled_from([0.0, -0.0, 5e-324, 1e-308])))
+def test_any_number_is_scaled_to_the_same_bits(rows: np.ndarray) -> None:
+    for model, program in SCALED:
+        (found,) = reference.run(program, rows)["transform"]
+        with np.errstate(all="ignore"):
+            np.testing.assert_array_equal(found, model.transform(rows))
+
+
+@examples(max_examples=50, deadline=None)
+@given(arrays(np.float64, (3, 4), elements=st.floats(-1e100, 1e100) | st.sampled_from([0.0, 1e-15, -1e-16, 3e-200])))
+def test_rows_of_any_size_are_normalized_alike(rows: np.ndarray) -> None:
+    for norm in ("l1", "l2"):
+        model = preprocessing.Normalizer(norm)
+        (found,) = reference.run(read_model(model, [ir.Feature(c) for c in "abcd"]), rows)["transform"]
+        np.testing.assert_allclose(found, model.transform(rows), rtol=1e-12)
 
 
 def test_selection_with_an_estimator_behind_it() -> None:

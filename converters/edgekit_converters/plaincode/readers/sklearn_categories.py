@@ -121,18 +121,11 @@ def _target(builder: ir.Builder, model: Any, source: ir.Register) -> Part:
 
 
 def _bins(builder: ir.Builder, model: Any, source: ir.Register) -> Part:
-    """Number of inner edges that a value is not below; ``x - edge >= 0`` says exactly ``x >= edge``."""
     parts = []
     for column, edges in enumerate(model.bin_edges_):
-        inner, count = common.array(edges)[1:-1], int(model.n_bins_[column])
-        if not inner.size:
-            place = builder.add(ir.Constant(np.zeros(1)))
-        else:
-            repeated = builder.add(ir.Select(source, (column,) * len(inner)))
-            reached = builder.add(ir.Above(builder.add(ir.Affine(repeated, subtract=inner)), 0.0, or_equal=True))
-            place = builder.add(ir.Reduce(reached, "sum", len(inner)))
+        place = common.place_among(builder, source, column, common.array(edges)[1:-1])
         if model.encode != "ordinal":
-            place = builder.add(ir.Encode(place, 0, np.arange(float(count))))
+            place = builder.add(ir.Encode(place, 0, np.arange(float(model.n_bins_[column]))))
         parts.append(place)
     return common.transform(common.joined(builder, parts), exact=True)
 

@@ -1,8 +1,7 @@
-"""Transforms of columns: scalers, imputers, selectors, projections; encoders of categories have their own file."""
+"""Transforms of columns: scalers, imputers, selectors; encoders of categories and projections have their own files."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from edgekit_converters.errors import ConversionError
 from edgekit_converters.plaincode import ir
 from edgekit_converters.plaincode.reader import Part, read
-from edgekit_converters.plaincode.readers import sklearn_categories, sklearn_text
+from edgekit_converters.plaincode.readers import sklearn_categories, sklearn_projections, sklearn_text
 from edgekit_converters.plaincode.readers import sklearn_common as common
 
 FUNCTIONS = {
@@ -20,6 +19,8 @@ FUNCTIONS = {
 """Functions of numpy and scipy.special that `FunctionTransformer` may hold, and what they are called here."""
 
 _NEAR_ZERO = 1e-150
+_JUMP = 1e-300
+_SMALLEST_NORM = 10 * np.finfo(np.float64).eps  # scikit-learn divides by 1 where a norm is below that
 
 # -- scalers ---------------------------------------------------------------------------------------------------------
 
@@ -60,11 +61,13 @@ def _min_max(builder: ir.Builder, model: Any, source: ir.Register) -> Part:
 
 
 def _normalizer(builder: ir.Builder, model: Any, source: ir.Register) -> Part:
-    if model.norm != "max":
-        return common.transform(builder.add(ir.Normalize(source, model.norm)))
-    size = builder.add(ir.Reduce(builder.add(ir.Apply(source, "abs")), "max", source.width))
-    divisor = builder.add(ir.Impute(size, np.array([1.0]), missing=0.0))
-    return common.transform(builder.add(ir.Arithmetic(source, divisor, "/")), exact=True)
+    size = builder.add(ir.Apply(source, "square" if model.norm == "l2" else "abs"))
+    size = builder.add(ir.Reduce(size, "max" if model.norm == "max" else "sum", source.width))
+    size = builder.add(ir.Apply(size, "sqrt")) if model.norm == "l2" else size
+    enough = builder.add(ir.Above(size, _SMALLEST_NORM, or_equal=True))
+    divisor = builder.add(ir.Arithmetic(size, enough, "*"))
+    divisor = builder.add(ir.Arithmetic(divisor, common.complement(builder, enough), "+"))
+    return common.transform(builder.add(ir.Arithmetic(source, divisor, "/")), exact=model.norm == "max")
 
 
 def _binarizer(builder: ir.Builder, model: Any, source: ir.Register) -> Part:
@@ -95,6 +98,35 @@ def _box_cox(builder: ir.Builder, logarithm: ir.Register, lambdas: np.ndarray) -
     lambdas = np.where(np.abs(lambdas) < _NEAR_ZERO, _NEAR_ZERO, lambdas)
     raised = builder.add(ir.Apply(builder.add(ir.Affine(logarithm, multiply=lambdas)), "expm1"))
     return builder.add(ir.Affine(raised, divide=lambdas))
+
+
+def _quantile(builder: ir.Builder, model: Any, source: ir.Register) -> Part:
+    """A line a column through the quantiles, the middle of the jump where several quantiles are equal."""
+    if model.output_distribution != "uniform":
+        raise common.unsupported(model, "output_distribution", model.output_distribution, "use 'uniform'")
+    parts = []
+    for column in range(source.width):
+        xs, ys = _jumps(common.array(model.quantiles_)[:, column], common.array(model.references_))
+        parts.append(builder.add(ir.Interpolate(common.columns(builder, source, [column]), xs, ys)))
+    return common.transform(common.joined(builder, parts))
+
+
+def _jumps(quantiles: np.ndarray, references: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A line that rises strictly in x: a jump goes from the number just below it to the one just above."""
+    xs, first, count = np.unique(quantiles, return_index=True, return_counts=True)
+    last = first + count - 1
+    middle = (references[first] + references[last]) / 2
+    middle[-1], middle[0] = references[-1], references[0]
+    # Not nearer than 1e-300, or the slope of a jump next to 0 were infinite.
+    below = np.minimum(np.nextafter(xs, -np.inf), xs - _JUMP)
+    above = np.maximum(np.nextafter(xs, np.inf), xs + _JUMP)
+    jump = count > 1
+    jumps_up = jump & np.append(xs[1:] > above[:-1], False)
+    jumps_down = jump & np.append(False, xs[:-1] < below[1:])
+    all_x = np.concatenate([xs, below[jumps_down], above[jumps_up]])
+    all_y = np.concatenate([middle, references[first][jumps_down], references[last][jumps_up]])
+    order = np.unique(all_x, return_index=True)[1]
+    return all_x[order], all_y[order]
 
 
 # -- gaps ------------------------------------------------------------------------------------------------------------
@@ -166,33 +198,6 @@ def _polynomial(builder: ir.Builder, model: Any, source: ir.Register) -> Part:
     return common.transform(builder.add(ir.Products(source, tuple(factors))), exact=True)
 
 
-def _pca(builder: ir.Builder, model: Any, source: ir.Register) -> Part:
-    weights = common.array(model.components_).T
-    divide = None
-    if model.whiten:
-        divide = np.sqrt(common.array(model.explained_variance_))
-        divide = np.maximum(divide, np.finfo(model.explained_variance_.dtype).eps)
-    moved = builder.add(ir.Dense(source, weights, -common.array(model.mean_) @ weights))
-    moved = moved if divide is None else builder.add(ir.Affine(moved, divide=divide))
-    if type(model).__name__ != "PCA":
-        return common.transform(moved)
-    return common.part(transform=moved, score_samples=_log_likelihood(builder, model, source))
-
-
-def _log_likelihood(builder: ir.Builder, model: Any, source: ir.Register) -> ir.Register:
-    """Of the Gaussian that PCA is a model of: ``-(x - mean) P (x - mean)' / 2`` and a constant."""
-    precision = common.array(model.get_precision())
-    centred = builder.add(ir.Affine(source, subtract=common.array(model.mean_)))
-    product = builder.add(ir.Arithmetic(centred, builder.add(ir.Dense(centred, precision)), "*"))
-    length = builder.add(ir.Reduce(product, "sum", product.width))
-    constant = -0.5 * (source.width * math.log(2.0 * math.pi) - np.linalg.slogdet(precision)[1])
-    return builder.add(ir.Affine(length, multiply=np.array([-0.5]), add=np.array([constant])))
-
-
-def _projection(builder: ir.Builder, model: Any, source: ir.Register) -> Part:
-    return common.transform(builder.add(ir.Dense(source, common.array(model.components_).T)))
-
-
 # -- functions -------------------------------------------------------------------------------------------------------
 
 
@@ -236,7 +241,6 @@ READS = (
     common.table(
         dict.fromkeys(_SELECTORS, _selector)
         | dict.fromkeys(("RFE", "RFECV"), _eliminator)
-        | dict.fromkeys(("PCA", "IncrementalPCA"), _pca)
         | {
             "Binarizer": _binarizer,
             "FunctionTransformer": _function,
@@ -246,11 +250,12 @@ READS = (
             "Normalizer": _normalizer,
             "PolynomialFeatures": _polynomial,
             "PowerTransformer": _power,
+            "QuantileTransformer": _quantile,
             "RobustScaler": _robust,
             "SimpleImputer": _imputer,
             "StandardScaler": _standard,
-            "TruncatedSVD": _projection,
         }
     )
     | sklearn_categories.READS
+    | sklearn_projections.READS
 )

@@ -174,6 +174,15 @@ def difference(builder: ir.Builder, source: ir.Register) -> ir.Register:
     return builder.add(ir.Arithmetic(columns(builder, source, [1]), columns(builder, source, [0]), "-"))
 
 
+def place_among(builder: ir.Builder, source: ir.Register, column: int, edges: np.ndarray) -> ir.Register:
+    """How many of some rising edges a column's value is not below; ``x - edge >= 0`` says exactly ``x >= edge``."""
+    if not len(edges):
+        return builder.add(ir.Constant(np.zeros(1)))
+    repeated = builder.add(ir.Select(source, (column,) * len(edges)))
+    reached = builder.add(ir.Above(builder.add(ir.Affine(repeated, subtract=edges)), 0.0, or_equal=True))
+    return builder.add(ir.Reduce(reached, "sum", len(edges)))
+
+
 def normalized(builder: ir.Builder, source: ir.Register) -> ir.Register:
     """Divided by the sum; where all are 0, the same share for each."""
     top = builder.add(ir.Reduce(source, "max", source.width))
@@ -205,11 +214,19 @@ def mean(builder: ir.Builder, registers: Sequence[ir.Register], count: float | N
 def columns(builder: ir.Builder, source: ir.Register, chosen: Sequence[int]) -> ir.Register:
     """Some columns; the register itself where that is all of them in order."""
     chosen = tuple(int(c) for c in chosen)
+    if not chosen:
+        raise ConversionError("no column is left", "keep at least one")
     return source if chosen == tuple(range(source.width)) else builder.add(ir.Select(source, chosen))
 
 
 def joined(builder: ir.Builder, registers: Sequence[ir.Register]) -> ir.Register:
-    """One after the other."""
+    """One after the other.
+
+    Raises:
+        ConversionError: There is none.
+    """
+    if not registers:
+        raise ConversionError("no column is left", "keep at least one")
     return registers[0] if len(registers) == 1 else builder.add(ir.Concat(tuple(registers)))
 
 

@@ -193,6 +193,32 @@ def _outputs(builder: ir.Builder, model: Any, source: ir.Register) -> Part:
     )  # fmt: skip
 
 
+# -- thresholds ------------------------------------------------------------------------------------------------------
+
+
+def _threshold(builder: ir.Builder, model: Any, source: ir.Register) -> Part:
+    """The positive class from a threshold of the source's own on (``>=``)."""
+    fixed = type(model).__name__ == "FixedThresholdClassifier"
+    inner = getattr(model, "estimator_", model.estimator)
+    with common.within(f"the estimator of {type(model).__name__}"):
+        found = read(builder, inner, source)
+    wanted = ("predict_proba", "decision_function") if model.response_method == "auto" else (model.response_method,)
+    method = next((m for m in wanted if m in found.methods), "decision_function")
+    score, positive = common.only(found, method), model.pos_label if fixed else model._curve_scorer._get_pos_label()
+    classes = common.labels_of(model.classes_)
+    place = 1 if positive is None else classes.index(positive)
+    if method == "predict_proba":
+        score = common.columns(builder, score, [place])
+    elif place == 0:
+        score = builder.add(ir.Apply(score, "negate"))
+    bound = model.threshold if fixed else model.best_threshold_
+    bound = (0.5 if method == "predict_proba" else 0.0) if bound == "auto" else bound
+    answer = common.above(builder, score, (classes[1 - place], classes[place]), float(bound), or_equal=True)
+    kept = {m: a for m, a in found.methods.items() if m in ("predict_proba", "decision_function")}
+    exact = found.exact & {method}  # then what is compared is the same, and so is the answer
+    return Part(kept | {"predict": (answer,)}, (found.exact & kept.keys()) | ({"predict"} if exact else set()))
+
+
 # -- transformed targets ---------------------------------------------------------------------------------------------
 
 
@@ -234,12 +260,14 @@ READS = (
             "CalibratedClassifierCV": calibrated,
             "ColumnTransformer": _column_transformer,
             "FeatureUnion": _union,
+            "FixedThresholdClassifier": _threshold,
             "FrozenEstimator": _delegate("estimator"),
             "OneVsOneClassifier": _one_vs_one,
             "OneVsRestClassifier": _one_vs_rest,
             "Pipeline": _pipeline,
             "RANSACRegressor": _delegate("estimator_"),
             "TransformedTargetRegressor": _target,
+            "TunedThresholdClassifierCV": _threshold,
         }
     )
     | sklearn_averages.READS

@@ -90,7 +90,10 @@ def _categorical(builder: ir.Builder, model: Any, source: ir.Register) -> Part:
     weights = [common.array(w) for w in model.feature_log_prob_]
     if len(weights) != source.width:
         raise ConversionError("CategoricalNB has another number of columns than its input", "train it again")
-    encoded = [builder.add(ir.Encode(source, i, np.arange(float(w.shape[1])))) for i, w in enumerate(weights)]
+    encoded = []
+    for column, weight in enumerate(weights):  # the source cuts a number's fraction off
+        place = common.place_among(builder, source, column, np.arange(1.0, weight.shape[1]))
+        encoded.append(builder.add(ir.Encode(place, 0, np.arange(float(weight.shape[1])))))
     joint = ir.Dense(common.joined(builder, encoded), np.hstack(weights).T, common.array(model.class_log_prior_))
     return _bayes(builder, builder.add(joint), model.classes_)
 
