@@ -33,9 +33,10 @@ from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClas
 from threadpoolctl import threadpool_limits
 
 from edgekit_converters.errors import ConversionError
-from edgekit_converters.plaincode import ir
+from edgekit_converters.plaincode import ir, reference
 from edgekit_converters.plaincode.features import features_of
 from edgekit_converters.plaincode.reader import read_model
+from edgekit_converters.plaincode.ties import undecided
 
 from .agreement import agrees
 
@@ -172,6 +173,17 @@ def test_neighbours(settings: dict[str, Any]) -> None:
     for rows, target in ((CANCER, CANCER_Y == 1), (IRIS, NAMES), (DIGITS, DIGITS_Y)):
         rows = rows + np.random.default_rng(0).normal(scale=0.01, size=rows.shape)
         agrees(neighbors.KNeighborsClassifier(5, **settings).fit(rows[::2], target[::2]), rows)
+
+
+def test_where_neighbours_are_equally_far_the_answers_may_differ_and_it_is_known_where() -> None:
+    model = neighbors.KNeighborsClassifier().fit(IRIS, IRIS_Y)
+    program = read_model(model, features_of(model))
+    same = (reference.run(program, IRIS)["predict_proba"][0] == model.predict_proba(IRIS)).all(axis=1)
+    hanging = undecided(program, IRIS)
+    assert (~same).any()
+    assert same[~hanging].all()
+    assert hanging.mean() < 0.5
+    assert not undecided(agrees(svm.SVC().fit(IRIS, IRIS_Y), IRIS), IRIS).any()
 
 
 @pytest.mark.parametrize("kind", ["MultinomialNB", "ComplementNB", "CategoricalNB"])

@@ -1,4 +1,8 @@
-"""Calibrated classifiers: a sigmoid, a line or a temperature on each class's score, averaged over the folds."""
+"""Calibrated classifiers: a sigmoid, a line or a temperature on each class's score, averaged over the folds.
+
+Lines learnt from saturated probabilities (naive Bayes near 0 and 1) have steps between neighbouring floats: there the
+source makes 1e-5 of its own last bit, and so does code that rounds otherwise.
+"""
 
 from __future__ import annotations
 
