@@ -31,7 +31,8 @@ def run(program: ir.Program, rows: Any, methods: Sequence[str] = ()) -> dict[str
     with np.errstate(all="ignore"):
         for index in program.needed(methods):
             step = program.steps[index]
-            registers[index + 1] = _RUN[type(step)](step, *(registers[r.index] for r in step.sources))
+            value = _RUN[type(step)](step, *(registers[r.index] for r in step.sources))
+            registers[index + 1] = value if len(value) == len(row) else np.repeat(value, len(row), axis=0)
     answers = {}
     for method in methods or program.methods:
         found = []
