@@ -7,9 +7,10 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
-from edgekit_converters.errors import ConversionError
+from edgekit_converters.errors import ConversionError, UsageError
 from edgekit_converters.plaincode.ir import Answer, Builder, Feature, Program, Register
 
 READERS = {
@@ -25,8 +26,19 @@ READERS = {
     ),
     "xgboost": ("edgekit_converters.plaincode.readers.xgboost",),
     "lightgbm": ("edgekit_converters.plaincode.readers.lightgbm",),
+    "edgekit_converters": (
+        "edgekit_converters.plaincode.readers.xgboost",
+        "edgekit_converters.plaincode.readers.lightgbm",
+    ),
 }
 """Top package of a model's class to the modules that read it. Each has ``READS``: class name to `Read`."""
+
+SAVED = {
+    ".json": "edgekit_converters.plaincode.readers.xgboost_file",
+    ".ubj": "edgekit_converters.plaincode.readers.xgboost_file",
+    ".txt": "edgekit_converters.plaincode.readers.lightgbm_file",
+}
+"""Suffix of a library's own model file to the module whose ``load`` reads it, without that library."""
 
 
 @dataclass
@@ -54,9 +66,25 @@ Read = Callable[[Builder, Any, Register], Part]
 
 def title_of(model: Any) -> str:
     """``RandomForestClassifier of sklearn 1.9.1``."""
+    if type(model).__module__.startswith("edgekit_converters."):
+        return str(model.title)
     package = type(model).__module__.split(".")[0]
     version = getattr(importlib.import_module(package), "__version__", "")
     return f"{type(model).__name__} of {package} {version}".strip()
+
+
+def load(path: Path) -> Any:
+    """A library's own model file, as an object that `read` takes.
+
+    Raises:
+        UsageError: No library's files end like that.
+        SourceError: It is damaged.
+    """
+    if path.suffix not in SAVED:
+        raise UsageError(f"{path.name} is no model file of a library", f"such files end in {', '.join(SAVED)}")
+    if not path.is_file():
+        raise UsageError(f"there is no file {path}", "give a model file")
+    return importlib.import_module(SAVED[path.suffix]).load(path)
 
 
 def read(builder: Builder, model: Any, source: Register) -> Part:
@@ -71,6 +99,11 @@ def read(builder: Builder, model: Any, source: Register) -> Part:
         table.update(importlib.import_module(module).READS)
     if name not in table:
         close = difflib.get_close_matches(name, table, 3)
+        if not table:
+            raise ConversionError(
+                f"the class {name} of {package} cannot be turned into plain code",
+                f"supported are models of {', '.join(p for p in READERS if p != 'edgekit_converters')}, not subclasses",
+            )
         raise ConversionError(
             f"{package}'s {name} cannot be turned into plain code", f"supported are {', '.join(close or sorted(table))}"
         )
