@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from edgekit_converters.plaincode.emitter import EmitSettings
+
 
 @dataclass(frozen=True)
 class TargetLimits:
@@ -23,6 +25,9 @@ class TargetLimits:
         integer_io: Whether quantized models take and give whole numbers (int8) at their ends.
         static_shapes: Whether every extent must be fixed, batch 1 included.
         memory_bytes: Memory a model may need (`needs.memory_bytes`), None where it does not matter.
+        code: How plain code is written for it.
+        machines: Machines (``aarch64``, ``armv7l``, ``cortex-m4``, …) that plain code must be compiled for; builds for
+            other machines are made too where their compilers are here.
     """
 
     formats: tuple[str, ...]
@@ -36,3 +41,5 @@ class TargetLimits:
     integer_io: bool = False
     static_shapes: bool = False
     memory_bytes: int | None = None
+    code: EmitSettings = field(default_factory=EmitSettings)
+    machines: tuple[str, ...] = ()

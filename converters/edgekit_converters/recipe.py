@@ -12,6 +12,7 @@ import numpy as np
 
 from edgekit_converters.limits import TargetLimits
 from edgekit_runtime.manifest import Binding
+from edgekit_runtime.native import machine
 
 Feeds = Mapping[str, np.ndarray]
 """Model input name to an array with batch axis."""
@@ -29,6 +30,9 @@ class Converted:
         outputs: The same for outputs.
         recipe: Passes that were applied, plain data.
         tools: Package name to version of what took part.
+        beside: Files that belong to it and lie in its folder, as a C source's header.
+        builds: Machine to the library that is compiled for it, where `path` is source code.
+        sizes: Machine to bytes of code and tables, where `path` is source code.
     """
 
     path: Path
@@ -38,6 +42,19 @@ class Converted:
     outputs: tuple[Binding, ...]
     recipe: tuple[Mapping[str, Any], ...] = ()
     tools: Mapping[str, str] = field(default_factory=dict)
+    beside: tuple[Path, ...] = ()
+    builds: Mapping[str, Path] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def runnable(self) -> Path:
+        """What an interpreter of this machine opens: the file, or the build for this machine."""
+        return self.builds[machine()] if self.builds else self.path
+
+    @property
+    def bytes(self) -> int:
+        """Size of the file; of source code that of this machine's code and tables."""
+        return self.sizes[machine()] if self.sizes else self.path.stat().st_size
 
     @property
     def name(self) -> str:

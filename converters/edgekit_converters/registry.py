@@ -19,8 +19,11 @@ SOURCES = {
     "keras-legacy": "edgekit_converters.sources.keras:LEGACY",
     "onnx": "edgekit_converters.sources.onnx:KIND",
     "tflite": "edgekit_converters.sources.tflite:KIND",
+    "sklearn": "edgekit_converters.sources.sklearn:KIND",
+    "xgboost": "edgekit_converters.sources.xgboost:KIND",
+    "lightgbm": "edgekit_converters.sources.lightgbm:KIND",
 }
-FORMATS = ("onnx", "tflite")
+FORMATS = ("onnx", "tflite", "c")
 PASSES = {
     "onnx-int8": "edgekit_converters.passes.onnx_static:OnnxInt8",
     "onnx-w8a16": "edgekit_converters.passes.onnx_static:OnnxW8A16",
@@ -33,6 +36,7 @@ PASSES = {
 }
 WAYS_ROUND = {
     ("onnx", "tflite"): "export the original PyTorch or Keras model instead, or give a .tflite file",
+    ("sklearn", "tflite"): "take --format c or onnx: TFLite has no trees",
 }
 
 
@@ -65,7 +69,8 @@ def load_source(request: SourceRequest, framework: str | None = None) -> Source:
             return kind.load(request)
     raise UsageError(
         f"cannot tell what kind of model {request.model!r} is",
-        "give .keras, .h5, a SavedModel folder, .onnx, .tflite, .pt2 or file.py:factory",
+        "give .keras, .h5, a SavedModel folder, .onnx, .tflite, .pt2, file.py:factory, .joblib, .pkl, .skops, XGBoost's "
+        ".json or .ubj, or LightGBM's .txt",
     )
 
 

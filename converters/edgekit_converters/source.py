@@ -43,6 +43,8 @@ class Source(ABC):
         inputs: Its inputs, batch axis first.
         outputs: Its outputs, batch axis first.
         tools: Package name to version of what loaded it.
+        labels: Class names in the order of its scores, where the model itself knows them.
+        task: ``classification``, ``regression`` or ``none``, where the model itself knows it; else empty.
     """
 
     framework: str
@@ -51,6 +53,8 @@ class Source(ABC):
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     tools: Mapping[str, str]
+    labels: tuple[str, ...] = ()
+    task: str = ""
 
     @abstractmethod
     def run(self, feeds: Feeds) -> dict[str, np.ndarray]:
@@ -59,6 +63,10 @@ class Source(ABC):
     def layers(self, feeds: Feeds) -> Sequence[tuple[str, np.ndarray]]:
         """What each layer gives, by name, in order; empty where the framework does not tell. For finding faults."""
         return []
+
+    def refuses(self, format: str) -> str:
+        """Why this very model cannot become a format that its kind can become, in words; empty where it may."""
+        return ""
 
     def close(self) -> None:
         """End child processes, free memory."""

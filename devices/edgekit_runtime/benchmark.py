@@ -59,6 +59,7 @@ def benchmark(
     variant: Optional[str] = None,
     backend: Optional[str] = None,
     threads: Optional[int] = None,
+    trust: bool = False,
     seconds: float = 1.0,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Benchmark:
@@ -69,6 +70,7 @@ def benchmark(
         variant: The variant; the chosen one by default.
         backend: The back end; the first installed one by default.
         threads: Threads for one inference.
+        trust: Whether native code in the bundle may run.
         seconds: How long to time (at least 20 inferences, at most 10,000).
         clock: Seconds, monotonic.
 
@@ -77,7 +79,7 @@ def benchmark(
     """
     started = clock()
     with Bundle.open(path) as bundle:
-        runtime = Runtime.open(bundle, variant=variant, backend=backend, threads=threads)
+        runtime = Runtime.open(bundle, variant=variant, backend=backend, threads=threads, trust=trust)
         load = clock() - started
         raws = [decode_raw(s.raw, bundle.read(s.raw)) for s in bundle.manifest.golden.samples]
         digest = bundle.digest

@@ -28,8 +28,9 @@ def command_line() -> argparse.ArgumentParser:
     model = argparse.ArgumentParser(add_help=False)
     model.add_argument("bundle", help="the .edgekit file")
     model.add_argument("--variant", help="variant to run; the chosen one by default")
-    model.add_argument("--backend", help="the only back end that will do: litert, tflite, onnx")
+    model.add_argument("--backend", help="the only back end that will do: litert, tflite, onnx, plain")
     model.add_argument("--threads", type=int, help="threads for one inference")
+    model.add_argument("--trust", action="store_true", help="let native code in the bundle run")
     verbs = parser.add_subparsers(dest="verb", required=True)
     predict = verbs.add_parser("predict", parents=[common, model], help="answer for raw inputs")
     predict.add_argument("inputs", nargs="+", help="pictures, wav files, .json rows or .npy arrays")
@@ -66,7 +67,13 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
 def _open(options: argparse.Namespace) -> Any:
     from edgekit_runtime.runtime import Runtime
 
-    return Runtime.open(options.bundle, variant=options.variant, backend=options.backend, threads=options.threads)
+    return Runtime.open(
+        options.bundle,
+        variant=options.variant,
+        backend=options.backend,
+        threads=options.threads,
+        trust=options.trust,
+    )
 
 
 def plain(value: Any) -> Any:
@@ -116,7 +123,13 @@ def _selftest(options: argparse.Namespace) -> int:
     from edgekit_runtime.selftest import selftest
 
     with Bundle.open(options.bundle) as bundle:
-        report = selftest(bundle, variant=options.variant, backend=options.backend, threads=options.threads)
+        report = selftest(
+            bundle,
+            variant=options.variant,
+            backend=options.backend,
+            threads=options.threads,
+            trust=options.trust,
+        )
     if options.json:
         print(json.dumps({"passed": report.passed, **dataclasses.asdict(report)}))
     else:
@@ -147,6 +160,7 @@ def _benchmark(options: argparse.Namespace) -> int:
         variant=options.variant,
         backend=options.backend,
         threads=options.threads,
+        trust=options.trust,
         seconds=options.seconds,
     )
     sidecar = store(options.bundle, result)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgekit_runtime.backends import backend, backend_names
+from edgekit_runtime.backends.base import install_line
 
 _CHILD = """
 import sys
@@ -20,8 +21,7 @@ from edgekit_runtime.backends import backend
 from edgekit_runtime.errors import EdgekitError
 chosen = backend(sys.argv[1])
 try:
-    session = chosen.open(chosen.probe_model(), threads=1)
-    answer = session.run([np.array([[1, 2, 3, 4]], np.float32)])[0]
+    answer = chosen.probe(np.array([[1, 2, 3, 4]], np.float32))
 except EdgekitError as error:
     sys.exit("edgekit:" + str(error))
 if answer.tolist() != [[2, 4, 6, 8]]:
@@ -50,7 +50,7 @@ def probe(name: str, *, timeout: float = 120.0) -> Finding:
     """Run one back end's probe model in a child process, so that a crash there is a finding and not our end."""
     chosen = backend(name)
     version = chosen.version()
-    fix = f'pip install "edgekit-runtime[{chosen.extra}]"'
+    fix = install_line(chosen)
     if version is None:
         return Finding(f"back end {name}", "absent", f"{chosen.package} is not installed", fix)
     try:

@@ -15,8 +15,8 @@ from typing import Any, Optional, Union
 from edgekit_runtime.errors import BundleError
 from edgekit_runtime.plain import PlainDataError, decode, encode
 
-SCHEMA = "1.0"
-"""Version of the manifest; a reader refuses another major number."""
+SCHEMA = "1.1"
+"""Version of the manifest; a reader refuses another major number, and ignores what a newer minor one added."""
 
 DTYPES = ("float32", "float16", "float64", "int8", "uint8", "int16", "int32", "int64", "bool", "string")
 
@@ -82,9 +82,10 @@ class Variant:
 
     Attributes:
         name: Unique in the bundle, ``<format>-<precision>`` by habit.
-        format: ``tflite``, ``onnx``, …
-        precision: ``fp32``, ``fp16``, ``dynamic``, ``int8``, ``w8a16``.
-        file: Member of the bundle.
+        format: ``tflite``, ``onnx``, ``c``, …
+        precision: ``fp32``, ``fp16``, ``dynamic``, ``int8``, ``w8a16``; of plain code what its leaves are: ``fp64``,
+            ``fp32``, ``int32``.
+        file: Member of the bundle; for plain code its source, whose neighbours lie in the same folder.
         inputs: Bindings, in the order of `Manifest.inputs`.
         outputs: Bindings, in the order of `Manifest.outputs`.
         backends: Device interpreters that may open it, in order of preference.
@@ -92,6 +93,9 @@ class Variant:
         metrics: Metric name to value, measured on `measured_with` over the evaluation split.
         measured_with: Back end and version that measured, as ``litert 2.3.0``; empty when not measured.
         fidelity: Comparison with the source model's outputs (``max_abs``, ``mean_abs``, …), no labels needed.
+        builds: Machine (as `platform.machine` says it) to the member that is compiled for it, where `file` is source
+            code. Since 1.1.
+        sizes: Machine to bytes of code and tables, where `file` is source code. Since 1.1.
     """
 
     name: str
@@ -105,6 +109,8 @@ class Variant:
     metrics: Mapping[str, float] = field(default_factory=dict)
     measured_with: str = ""
     fidelity: Mapping[str, float] = field(default_factory=dict)
+    builds: Mapping[str, str] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -392,7 +398,7 @@ class Manifest:
                 raise BundleError(f"the manifest's {kind} names are not unique, or there are none")
         if len({v.name for v in self.variants}) != len(self.variants):
             raise BundleError("the manifest names a variant twice")
-        referred = [v.file for v in self.variants]
+        referred = [m for v in self.variants for m in (v.file, *v.builds.values())]
         referred += [m for s in self.golden.samples for m in (s.raw, s.decoded) if m]
         for expectation in self.golden.expected:
             self.variant(expectation.variant)

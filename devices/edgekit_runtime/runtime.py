@@ -14,6 +14,7 @@ from edgekit_runtime.binding import feeder, fetcher
 from edgekit_runtime.bundle import Bundle
 from edgekit_runtime.errors import BackendError, EdgekitError, MissingRequirement, SpecificationError, UsageError
 from edgekit_runtime.manifest import Manifest, Variant
+from edgekit_runtime.native import build_for
 from edgekit_runtime.shortcut import shortcut
 from edgekit_runtime.specification import Specification, Tensors
 from edgekit_runtime.specification.step import Context
@@ -73,6 +74,7 @@ class Runtime:
         variant: Optional[str] = None,
         backend: Optional[str] = None,
         threads: Optional[int] = None,
+        trust: bool = False,
     ) -> Runtime:
         """Open a bundle for inference.
 
@@ -85,17 +87,20 @@ class Runtime:
             variant: The only variant that will do.
             backend: The only back end that will do.
             threads: Threads for one inference; None for the interpreter's own choice.
+            trust: Whether native code in the bundle may run.
 
         Raises:
             BundleError: The bundle is not what it should be.
-            UsageError: There is no such back end, it cannot open the variant, or there are less than 1 threads.
-            MissingRequirement: No interpreter for the variant is installed; names the extra.
+            UsageError: There is no such back end, it cannot open the variant, there are less than 1 threads, or the
+                variant is native code and `trust` is not set.
+            MissingRequirement: No interpreter for the variant is installed (names the extra), or it is native code for
+                other machines.
             BackendError: The interpreter refused the model.
         """
         opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         try:
-            wanted, chosen, fallback = _pick(opened.manifest, variant, backend)
-            session = chosen.open(opened.view(wanted.file), threads=threads)
+            wanted, chosen, fallback = _pick(opened.manifest, variant, backend, trust)
+            session = chosen.open(opened.view(build_for(wanted, trust=trust)), threads=threads)
             runtime = cls(opened.manifest, wanted, chosen, session)
         finally:
             if opened is not bundle:
@@ -219,13 +224,14 @@ def _length(outputs: Tensors) -> int:
     return len(next(iter(outputs.values())))
 
 
-def _pick(manifest: Manifest, name: Optional[str], backend: Optional[str]) -> tuple[Variant, Backend, str]:
+def _pick(manifest: Manifest, name: Optional[str], backend: Optional[str], trust: bool) -> tuple[Variant, Backend, str]:
     """The variant to run, its back end, and why it is not the chosen one (empty if it is)."""
     wanted = manifest.variant(name)
     errors: list[EdgekitError] = []
     for variant in [wanted] if name else [wanted, *(v for v in manifest.variants if v is not wanted)]:
         try:
             found = choose(variant.backends, backend)
+            build_for(variant, trust=trust)
         except (MissingRequirement, UsageError) as error:
             errors.append(error)
             continue

@@ -89,7 +89,12 @@ class SelfTestReport:
 
 
 def selftest(
-    bundle: Bundle, *, variant: Optional[str] = None, backend: Optional[str] = None, threads: Optional[int] = None
+    bundle: Bundle,
+    *,
+    variant: Optional[str] = None,
+    backend: Optional[str] = None,
+    threads: Optional[int] = None,
+    trust: bool = False,
 ) -> SelfTestReport:
     """Run the golden samples and compare.
 
@@ -99,7 +104,7 @@ def selftest(
     """
     bundle.verify()
     golden = bundle.manifest.golden
-    with Runtime.open(bundle, variant=variant, backend=backend, threads=threads) as runtime:
+    with Runtime.open(bundle, variant=variant, backend=backend, threads=threads, trust=trust) as runtime:
         expectation, same = _expectation(golden, runtime)
         differences, used_stored = [], False
         outputs: dict[str, list[np.ndarray]] = {o.name: [] for o in bundle.manifest.outputs}

@@ -76,7 +76,7 @@ class Backend(ABC):
     Attributes:
         name: What it is called in manifests and on the command line.
         package: Import name of what it needs.
-        extra: The ``edgekit-runtime[...]`` extra that brings it.
+        extra: The ``edgekit-runtime[...]`` extra that brings it; empty where it needs none.
         formats: Model formats it opens.
     """
 
@@ -108,6 +108,10 @@ class Backend(ABC):
     def probe_model(self) -> bytes:
         """A model of one operation that gives ``2 * x`` for a float32 input of shape (1, 4), for `doctor`."""
 
+    def probe(self, value: np.ndarray) -> np.ndarray:
+        """What `probe_model` makes of `value` (float32, shape (1, 4)): twice of it, if the interpreter works."""
+        return self.open(self.probe_model(), threads=1).run([value])[0]
+
 
 def check_threads(threads: Optional[int]) -> None:
     """Refuse a number of threads below 1.
@@ -122,6 +126,10 @@ def check_threads(threads: Optional[int]) -> None:
 def missing(absent: Backend) -> MissingRequirement:
     """The error that says how to install a back end's interpreter."""
     return MissingRequirement(
-        f"the {absent.name} back end needs {absent.package}, which is not installed",
-        f'pip install "edgekit-runtime[{absent.extra}]"',
+        f"the {absent.name} back end needs {absent.package}, which is not installed", install_line(absent)
     )
+
+
+def install_line(absent: Backend) -> str:
+    """The line that installs a back end's interpreter."""
+    return f'pip install "edgekit-runtime[{absent.extra}]"' if absent.extra else "pip install edgekit-runtime"

@@ -15,6 +15,7 @@ _BACKENDS = {
     "litert": "edgekit_runtime.backends.litert:BACKEND",
     "tflite": "edgekit_runtime.backends.tflite:BACKEND",
     "onnx": "edgekit_runtime.backends.onnx:BACKEND",
+    "plain": "edgekit_runtime.backends.plain:BACKEND",
 }
 ENTRY_POINTS = "edgekit_runtime.backends"
 

@@ -1,0 +1,50 @@
+"""Native code out of a bundle: which build this machine runs, and whether it may be run at all."""
+
+from __future__ import annotations
+
+import platform
+import struct
+
+from edgekit_runtime.errors import MissingRequirement, UsageError
+from edgekit_runtime.manifest import Variant
+
+_NARROW = {"aarch64": "armv7l", "armv8l": "armv7l", "x86_64": "i686"}
+_SAME = {"amd64": "x86_64", "arm64": "aarch64", "armv8l": "armv7l"}
+
+
+def machine() -> str:
+    """This machine as bundles name it: ``x86_64``, ``aarch64``, ``armv7l``, …; what Python itself was built for counts.
+
+    A 32-bit system on a 64-bit board says ``aarch64``, and loads 32-bit libraries alone.
+    """
+    name = platform.machine().lower()
+    name = _SAME.get(name, name)
+    return _NARROW.get(name, name) if struct.calcsize("P") == 4 else name
+
+
+def build_for(variant: Variant, *, trust: bool) -> str:
+    """The member to load for a variant: its file, or the build for this machine where the file is source code.
+
+    Raises:
+        MissingRequirement: It has no build for this machine.
+        UsageError: It would run native code that nobody vouches for.
+    """
+    if not variant.builds:
+        return variant.file
+    here = machine()
+    if here not in variant.builds:
+        raise MissingRequirement(
+            f"variant {variant.name} has no build for {here}, it has {', '.join(sorted(variant.builds))}",
+            "export it again where a compiler for this machine is, or compile its sources here",
+        )
+    if not may_run(variant, trust=trust):
+        raise UsageError(f"variant {variant.name} is native code, which may do anything", "say --trust if you trust it")
+    return variant.builds[here]
+
+
+def may_run(variant: Variant, *, trust: bool) -> bool:
+    """Whether native code out of a bundle may run: the one place that decides.
+
+    Until bundles are signed, only the user's word counts.
+    """
+    return trust
