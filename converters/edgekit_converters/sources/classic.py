@@ -59,6 +59,8 @@ class ClassicSource(Source):
             self.features: tuple[Feature, ...] = tuple(features_of(model))
         except ConversionError as error:
             raise SourceError(f"{path.name}: {error.message}", error.hint) from error
+        if not self.refuses("c"):
+            self.features = self.program.features  # which are categories, and which may be missing
         self.task, self.method = _meant(model)
         self.classes = getattr(model, "classes_", None) if self.task == "classification" else None
         self.labels = () if self.classes is None or _many(self.classes) else tuple(map(label_of, self.classes))
