@@ -19,6 +19,7 @@ FLOAT_TOLERANCE = 1e-4
 """Largest difference of a float conversion, as a share of the output's largest magnitude."""
 _SMALLEST = 1e-2
 """Outputs smaller than this are held to `FLOAT_TOLERANCE` of this: below it float32 rounding shows."""
+_WORDS = ("a", "good morning", "it does not work at all", "1 2 3", "")
 _WHOLE_TOLERANCE = 0.25
 """Share of whole-number outputs (classes, counts) that may differ in a float conversion: near ties fall both ways."""
 _HEARD = 0.05
@@ -45,7 +46,7 @@ class Fidelity:
 
 
 def random_feeds(inputs: Sequence[TensorInfo], count: int, seed: int) -> list[Feeds]:
-    """Random model inputs with a batch of 1: floats in 0..1, whole numbers in 0..1, free extents 1.
+    """Random model inputs with a batch of 1: floats in 0..1, whole numbers in 0..1, short texts, free extents 1.
 
     Args:
         inputs: The model's inputs.
@@ -58,6 +59,9 @@ def random_feeds(inputs: Sequence[TensorInfo], count: int, seed: int) -> list[Fe
         feed = {}
         for info in inputs:
             shape = tuple(1 if e == -1 else e for e in info.shape)
+            if info.dtype == "string":
+                feed[info.name] = generator.choice(np.array(_WORDS, object), shape)
+                continue
             values = generator.random(shape) if info.dtype.startswith("float") else generator.integers(0, 2, shape)
             feed[info.name] = np.asarray(values).astype(info.dtype)
         feeds.append(feed)

@@ -45,6 +45,7 @@ class Source(ABC):
         tools: Package name to version of what loaded it.
         labels: Class names in the order of its scores, where the model itself knows them.
         task: ``classification``, ``regression`` or ``none``, where the model itself knows it; else empty.
+        probes: How many of the user's inputs its conversions are compared on.
     """
 
     framework: str
@@ -55,6 +56,7 @@ class Source(ABC):
     tools: Mapping[str, str]
     labels: tuple[str, ...] = ()
     task: str = ""
+    probes: int = 4
 
     @abstractmethod
     def run(self, feeds: Feeds) -> dict[str, np.ndarray]:
@@ -63,6 +65,10 @@ class Source(ABC):
     def layers(self, feeds: Feeds) -> Sequence[tuple[str, np.ndarray]]:
         """What each layer gives, by name, in order; empty where the framework does not tell. For finding faults."""
         return []
+
+    def traps(self, feeds: Sequence[Feeds]) -> Sequence[Feeds]:
+        """Inputs made of the user's ones (batches of 1) that converters are known to get wrong; none by default."""
+        return ()
 
     def refuses(self, format: str) -> str:
         """Why this very model cannot become a format that its kind can become, in words; empty where it may."""

@@ -24,6 +24,19 @@ from edgekit_runtime.specification import Specification
 _REFERENCE = 500  # training samples that the monitoring's distributions are made from
 
 
+def files_of(model: Converted) -> tuple[Path, ...]:
+    """Every file of a model, itself first."""
+    return (model.path, *model.beside, *model.builds.values())
+
+
+def member_of(model: Converted, path: Path) -> str:
+    """Where a file of a model lies in the bundle: by the model's name, or in a folder of it where it is several."""
+    if not model.beside:
+        return f"models/{model.name}{path.suffix}"
+    build = next((name for name, built in model.builds.items() if built == path), "")
+    return f"models/{model.name}/{path.stem.split('-')[0]}-{build}.so" if build else f"models/{model.name}/{path.name}"
+
+
 @dataclass(frozen=True)
 class Assembly:
     """What is known once the source is loaded and its specification is settled.
@@ -78,7 +91,9 @@ class Assembly:
             progress: Hears of the stages.
         """
         variants = tuple(r.variant for r in kept)
-        members: dict[str, bytes | Path] = {v.file: made[v.name].path for v in variants}
+        members: dict[str, bytes | Path] = {
+            member_of(made[v.name], path): path for v in variants for path in files_of(made[v.name])
+        }
         with progress.stage("golden samples", "expected answers"):
             answers, contents = golden(self._raws(), self.specification.kind, variants, run)
             members.update(contents)

@@ -45,7 +45,7 @@ def feeds(
             f"pre-processing gives {batch.shape[1:]} where the model's input {info.name!r} takes {expected}",
             "change --preprocess or --input-shape",
         )
-    return {info.name: batch.astype(info.dtype, copy=False)}
+    return {info.name: batch.astype("object" if info.dtype == "string" else info.dtype, copy=False)}
 
 
 def _prepared(specification: Specification, sample: Sample) -> Any:
@@ -70,7 +70,7 @@ def source_outputs(
 
 def user_probes(source: Source, specification: Specification, samples: Sequence[Sample]) -> list[Feeds]:
     """Model inputs of a few of the user's samples, spread over their labels."""
-    chosen = pick(samples, [s.label for s in samples], PROBES)
+    chosen = pick(samples, [s.label for s in samples], source.probes)
     return [feeds(specification, source.inputs, [s]) for s in chosen]
 
 

@@ -35,7 +35,8 @@ def _operators(model: Converted, target: Target) -> list[str]:
 
 def _memory(model: Converted, target: Target) -> list[str]:
     have = target.limits.memory_bytes
-    if have is None or (need := memory_bytes(model.path, model.format)) <= have:
+    need = model.bytes if model.sizes else 0 if have is None else memory_bytes(model.path, model.format)
+    if have is None or need <= have:
         return []
     return [f"it needs at least {need / _MIB:,.1f} MiB of memory, {target.name} has {have / _MIB:,.1f}"]
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from edgekit import __version__
-from edgekit.assemble import Assembly
+from edgekit.assemble import Assembly, member_of
+from edgekit.classic import classic_specification, fit_material
 from edgekit.contract import Candidate, Choice, choose
 from edgekit.evaluate import Evaluation, evaluate, primary_metric
 from edgekit.feeding import feeds, random_probes, source_outputs, user_probes
@@ -26,18 +27,24 @@ from edgekit.targets import Target, resolve_target
 from edgekit_converters.errors import ConversionError, NoConversion, UsageError
 from edgekit_converters.fidelity import compare
 from edgekit_converters.passes import apply_recipe, format_name, precision_name, recipe_for
+from edgekit_converters.plaincode.artefact import LIBRARY
+from edgekit_converters.plaincode.prove import prove
 from edgekit_converters.quiet import quiet
 from edgekit_converters.recipe import Converted, Feeds, PassContext
 from edgekit_converters.registry import conversion, load_source, source_kinds
 from edgekit_converters.source import Source, SourceRequest
+from edgekit_converters.sources.classic import ClassicSource
 from edgekit_runtime import Bundle
 from edgekit_runtime.backends import choose as choose_backend
+from edgekit_runtime.backends.plain import PlainSession
 from edgekit_runtime.bundle import write_bundle
 from edgekit_runtime.manifest import Manifest, Variant
 from edgekit_runtime.runtime import Runtime
 from edgekit_runtime.selftest import selftest
 from edgekit_runtime.specification import Specification
 from edgekit_runtime.specification.step import Context
+
+_PROVED = 10_000  # of the user's rows that plain code is run on
 
 
 def export(plan: ExportPlan, progress: Progress | None = None) -> ExportResult:
@@ -78,13 +85,13 @@ class _Export:
     def run(self) -> ExportResult:
         plan = self.plan = replace(self.plan, target=self.target.name)
         plan.check_free()
+        plan.check_unpack()
+        plan.code(self.target.limits.code)
         precision_name(plan.quantize)  # a mistyped word is said before any work
         licences, notes = read_licences(plan.licences)
         self.material = self._gather()
         self.source = self._load()
-        self.specification = specification_for(
-            plan.preprocess, self.material.kind, self.material.columns, self.source.inputs
-        )
+        self.specification = self._specify()
         format_ = self._format()
         source = self._evaluate_source()
         floating = self._convert(format_)
@@ -94,6 +101,8 @@ class _Export:
         manifest, members = self._assembly().finish(kept, choice, self.made, source, self._open, self.progress)
         manifest = manifest.replace(notes=notes, warnings=tuple(self.warnings))
         manifest, digest = self._bundle(manifest, {**members, **licences})
+        if plan.unpack:
+            self._unpack(Path(plan.unpack), self.made[choice.name])
         return ExportResult(
             plan.bundle_path(), digest, manifest, source, tuple(results), choice, self.progress.done,
             self.material.evaluation,
@@ -127,15 +136,25 @@ class _Export:
             stage.note = source.framework
         return source
 
+    def _specify(self) -> Specification:
+        if isinstance(self.source, ClassicSource) and self.plan.preprocess is None:
+            self.material = fit_material(self.material, self.source)
+            return classic_specification(self.material, self.source, self.plan.text)
+        return specification_for(self.plan.preprocess, self.material.kind, self.material.columns, self.source.inputs)
+
     def _format(self) -> str:
         row = source_kinds()[self.source.framework].conversions()
         wanted = format_name(self.plan.format) if self.plan.format else None
         allowed = self.target.limits.formats
         if wanted is not None and wanted not in allowed:
             raise UsageError(f"{self.target.name} does not run {wanted}", f"it runs {', '.join(allowed)}")
-        for name in (wanted,) if wanted else allowed:
-            if name in row:
+        if self.plan.unpack and wanted not in (None, "c"):
+            raise UsageError(f"--unpack writes plain code, not {wanted}", "give --format c, or leave it out")
+        able = [name for name in ((wanted,) if wanted else allowed) if name in row]
+        for name in able:
+            if name == able[-1] or not (why := self.source.refuses(name)):
                 return name
+            self._mind(f"no {name} for this model: {why}")
         conversion(self.source.framework, wanted or allowed[0])  # raises with the ways round it
         raise NoConversion(f"a {self.source.framework} model cannot reach {self.target.name}", "")
 
@@ -170,12 +189,33 @@ class _Export:
 
     def _convert(self, format_: str) -> Converted:
         lower = conversion(self.source.framework, format_)
+        limits = replace(self.target.limits, code=self.plan.code(self.target.limits.code))
         with self.progress.stage("convert", f"{self.source.framework} → {format_}") as stage:
-            model = lower(self.source, self.folder, self.target.limits)
+            model = lower(self.source, self.folder, limits)
             stage.file = model.path
             stage.note = ", ".join(f"{k} {v}" for k, v in list(model.tools.items())[:2])
-            self.fidelity = self._compare(model)
+            if format_ != "c":
+                self.fidelity = self._compare(model)
+        if format_ == "c":
+            self.fidelity = self._prove(model)
         return model
+
+    def _prove(self, model: Converted) -> dict[str, float]:
+        """Run compiled code and its source on all that there is, and on rows made to tell them apart."""
+        assert isinstance(self.source, ClassicSource)  # noqa: S101 - only they become plain code
+        with self.progress.stage("prove", f"{model.name} against {self.source.name}") as stage:
+            given = list(self.material.probes[:_PROVED])
+            rows = feeds(self.specification, self.source.inputs, given) if given else None
+            some = [next(iter(f.values())) for f in random_probes(self.source)]
+            tried = np.concatenate([*(rows or {}).values(), *some])
+            session = choose_backend(self.target.backends["c"]).open(model.runnable.read_bytes())
+            assert isinstance(session, PlainSession)  # noqa: S101 - what opens plain code
+            try:
+                proof = prove(self.source, session, model.precision, tried)
+            finally:
+                session.close()
+            stage.note = proof.in_words()
+        return proof.as_dict()
 
     def _probes(self, quantized: bool) -> list[Feeds]:
         """Inputs to compare outputs with the source's on: the user's own, and random ones too where no accuracy guards.
@@ -184,8 +224,9 @@ class _Export:
         """
         user = user_probes(self.source, self.specification, self.material.probes)
         if user and (quantized or self.material.evaluation):
-            return user
-        return [*user, *random_probes(self.source)]
+            return [*user, *self.source.traps(user)]
+        found = [*user, *random_probes(self.source)]
+        return [*found, *self.source.traps(found)]
 
     def _compare(self, model: Converted) -> dict[str, float]:
         strict = model.precision == "fp32"
@@ -193,6 +234,12 @@ class _Export:
 
     def _precisions(self, floating: Converted) -> list[str]:
         asked = precision_name(self.plan.quantize)
+        if isinstance(self.source, ClassicSource):
+            if asked in ("auto", floating.precision):
+                return [floating.precision]
+            raise UsageError(
+                f"a classic model in {floating.format} cannot become {asked}", "give --leaves exact, float or fixed"
+            )
         if floating.precision != "fp32" and asked in ("auto", floating.precision):
             return [floating.precision]
         if asked != "auto":
@@ -216,7 +263,7 @@ class _Export:
                 self._mind(f"{reasons[-1]}; it is left out")
                 continue
             self.made[model.name] = model
-            fitting.append(VariantResult(self._described(model, fidelity), model.path.stat().st_size))
+            fitting.append(VariantResult(self._described(model, fidelity), model.bytes))
         if not fitting:
             raise ConversionError("; ".join(reasons), "try another --quantize or --format, or a smaller model")
         return fitting
@@ -244,12 +291,14 @@ class _Export:
             name=model.name,
             format=model.format,
             precision=model.precision,
-            file=f"models/{model.name}{model.path.suffix}",
+            file=member_of(model, model.path),
             inputs=model.inputs,
             outputs=model.outputs,
             backends=self.target.backends[model.format],
             recipe=model.recipe,
             fidelity=fidelity,
+            builds={name: member_of(model, path) for name, path in model.builds.items()},
+            sizes=model.sizes,
         )
 
     def _measure(self, result: VariantResult, source: Evaluation | None) -> VariantResult:
@@ -271,7 +320,7 @@ class _Export:
         """The variant on the first of its interpreters that is installed here."""
         chosen = choose_backend(variant.backends)
         with quiet():
-            session = chosen.open(self.made[variant.name].path.read_bytes())
+            session = chosen.open(self.made[variant.name].runnable.read_bytes())
         return Runtime(self._assembly().draft((variant,), variant.name), variant, chosen, session)
 
     def _choose(self, results: list[VariantResult]) -> Choice:
@@ -290,13 +339,25 @@ class _Export:
         tested: list[Manifest] = []
 
         def prove(bundle: Bundle) -> None:
-            selftest(bundle).require()
+            selftest(bundle, trust=True).require()  # what was compiled here a moment ago
             tested.append(bundle.manifest)
 
         with self.progress.stage("bundle", f"edgekit {__version__}, self-tested on this machine") as stage:
             digest = write_bundle(path, manifest, members, overwrite=self.plan.overwrite, prove=prove)
             stage.file = path
         return tested[0], digest
+
+    def _unpack(self, folder: Path, model: Converted) -> None:
+        """Write plain code out, for a project of the user's own."""
+        if model.format != "c":
+            raise UsageError(f"--unpack writes plain code, and this model became {model.format}", "give --format c")
+        with self.progress.stage("unpack", str(folder)) as stage:
+            folder.mkdir(parents=True, exist_ok=True)
+            names = [path.name for path in (model.path, *model.beside) if path.name != LIBRARY]
+            for path in (model.path, *model.beside):
+                if path.name in names:
+                    (folder / path.name).write_bytes(path.read_bytes())
+            stage.note = ", ".join(sorted(names))
 
 
 def _headline(evaluation: Evaluation) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from edgekit_converters.plaincode.emitter import EmitSettings
 from edgekit_runtime.errors import UsageError
 from edgekit_runtime.plain import PlainDataError, decode, encode
 
@@ -23,6 +24,7 @@ class ExportPlan:
         output: Bundle to write; None for ``<model>-<target>.edgekit`` in the working folder.
         data: Data set; its test split evaluates, its training split calibrates.
         label: Label column of a table.
+        text: Text column of a table, for models that take a text.
         calibration_data: Data set for quantization calibration instead of the training split of `data`.
         calibration_samples: How many samples calibrate.
         preprocess: Name of a preset (``0..255``, ``0..1``, ``-1..1``, ``imagenet``, …) or a JSON file.
@@ -39,6 +41,10 @@ class ExportPlan:
         overwrite: Whether existing files may be replaced.
         licences: Licence files that go into the bundle.
         report: Whether a report is written beside the bundle.
+        prefix: Of every public name in plain code.
+        layout: Of trees in plain code: ``speed``, ``size`` or ``auto``; None for the target's.
+        leaves: Of trees in plain code: ``exact``, ``float`` or ``fixed``; None for the target's.
+        unpack: Folder that plain code is written to besides.
     """
 
     model: str
@@ -46,6 +52,7 @@ class ExportPlan:
     output: str | None = None
     data: str | None = None
     label: str | None = None
+    text: str | None = None
     calibration_data: str | None = None
     calibration_samples: int = 200
     preprocess: str | None = None
@@ -62,6 +69,10 @@ class ExportPlan:
     overwrite: bool = False
     licences: tuple[str, ...] = ()
     report: bool = False
+    prefix: str | None = None
+    layout: str | None = None
+    leaves: str | None = None
+    unpack: str | None = None
 
     def __post_init__(self) -> None:
         if self.max_drop is not None and not 0 <= self.max_drop < 1:
@@ -74,6 +85,19 @@ class ExportPlan:
             raise UsageError("--calibration-samples must be at least 1", "leave it out for 200")
         if self.limit is not None and self.limit < 1:
             raise UsageError("--limit must be at least 1", "leave it out for all samples")
+
+    def code(self, wanted: EmitSettings) -> EmitSettings:
+        """How plain code is written: as the target has it, but for what was asked for.
+
+        Raises:
+            UsageError: There is no such layout or kind of leaves, or the prefix cannot begin a name in C.
+        """
+        return replace(
+            wanted,
+            prefix=self.prefix or wanted.prefix,
+            layout=self.layout or wanted.layout,
+            leaves=self.leaves or wanted.leaves,
+        )
 
     def bundle_path(self) -> Path:
         """Where the bundle goes."""
@@ -104,6 +128,20 @@ class ExportPlan:
             if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
                 raise UsageError(f"{path} cannot be written: {there} is not a folder that lets files be made in it",
                                  "give another --output")  # fmt: skip
+
+    def check_unpack(self) -> None:
+        """Look whether plain code may be written to its folder.
+
+        Raises:
+            UsageError: It is a file, or holds something and may not be replaced.
+        """
+        folder = Path(self.unpack) if self.unpack else None
+        if folder is None or not folder.exists():
+            return
+        if not folder.is_dir():
+            raise UsageError(f"--unpack {folder} is a file", "give a folder")
+        if not self.overwrite and any(folder.iterdir()):
+            raise UsageError(f"--unpack {folder} holds files already", "give --overwrite or another folder")
 
     def model_name(self) -> str:
         """Short name of the model, safe in file names."""

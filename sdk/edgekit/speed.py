@@ -31,7 +31,7 @@ def measure(path: Path) -> Speed:
         names = [v.name for v in bundle.manifest.variants]
     medians, machine = {}, ""
     for name in names:
-        result = benchmark(path, variant=name, seconds=_SECONDS)
+        result = benchmark(path, variant=name, seconds=_SECONDS, trust=True)  # it was made here a moment ago
         store(path, result)
         medians[name], machine = result.p50_ms, result.measured_on
     return Speed(medians, machine)

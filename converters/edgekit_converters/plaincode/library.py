@@ -57,7 +57,7 @@ _ONE_HOT = """\
 
 
 def input_dtype(program: Program, settings: EmitSettings) -> str:
-    """numpy dtype of what the library takes: ``float32``, ``float64``, or ``string`` for one text a row.
+    """The numpy dtype of what the library takes: ``float32``, ``float64``, or ``string`` for one text a row.
 
     Raises:
         ConversionError: A row holds numbers and texts, or several texts.

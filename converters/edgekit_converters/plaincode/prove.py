@@ -1,8 +1,8 @@
 """The compiled code against its source: every method, on the user's rows and on rows that hug the model's decisions.
 
-What the program calls exact must be equal to the bit. Everything else may differ by ``bound * (1 + |b|)`` of the source's
-value b; leaves that are not float64 are summed at the size of the largest answer, so that they may differ by
-``bound * (1 + largest |b|)``. A class may differ only where the source itself hardly tells the two apart: a differing
+What the program calls exact must be equal to the bit. Everything else may differ by ``bound * (1 + |b|)`` where b is
+the source's value; leaves that are not float64 are rounded at the size of the largest answer, so that they may differ
+by ``bound * (1 + largest |b|)``. A class may differ only where the source itself hardly tells the two apart: a
 class counts as a flip where the source's margin is over that bound, and one flip is one too many.
 """
 
@@ -215,8 +215,8 @@ def _margin(source: ClassicSource, rows: np.ndarray) -> np.ndarray:
         if hasattr(source.model, name):
             each = []
             for scores in source.answers(name, rows):
-                scores = -scores if name == "transform" else scores  # distances from clusters
-                each.append(np.abs(scores[:, 0]) if scores.shape[1] == 1 else _gap(scores))
+                better = -scores if name == "transform" else scores  # distances from clusters
+                each.append(np.abs(better[:, 0]) if better.shape[1] == 1 else _gap(better))
             return np.asarray(np.min(each, axis=0))
     return np.full(len(rows), np.inf)
 
@@ -236,7 +236,20 @@ def _harder(source: ClassicSource, rows: np.ndarray, count: int) -> np.ndarray:
 def _awkward_texts(texts: list[str], count: int) -> np.ndarray:
     """Empty and odd ones, and the user's own with words shuffled, joined, cut and written otherwise."""
     random = np.random.default_rng(_SEED)
-    made = ["", " ", "a", "É", "été " * 3, "x" * 500, "日本 語", "a\tb\nc", "don't", "1 22 3.5", "_ __ ab_c", "\U0001f600 ok"]
+    made = [
+        "",
+        " ",
+        "a",
+        "É",
+        "été " * 3,
+        "x" * 500,
+        "日本 語",
+        "a\tb\nc",
+        "don't",
+        "1 22 3.5",
+        "_ __ ab_c",
+        "\U0001f600 ok",
+    ]
     words = [w for t in texts for w in t.split()] or ["word"]
     while len(made) < count:
         chosen = [words[i] for i in random.integers(len(words), size=random.integers(1, 12))]

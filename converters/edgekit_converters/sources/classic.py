@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from edgekit_converters.source import Source
 from edgekit_runtime.errors import EdgekitError
 from edgekit_runtime.manifest import TensorInfo
 
+_TRAPS = 50
+_OPTIONS = ("output_margin", "raw_score")  # of boosters' predict, which programs have as methods
 UNSEEN = "edgekit: a category that was never seen"
 _OBJECTIVES = {"binary": "classification", "multiclass": "classification", "multiclassova": "classification",
                "cross_entropy": "none", "cross_entropy_lambda": "none", "lambdarank": "none", "rank_xendcg": "none",
@@ -49,10 +51,13 @@ class ClassicSource(Source):
 
         self.model = model
         self.path = path
+        self.probes = 200
         self.name = path.name
         self.framework = type(model).__module__.split(".")[0]
         self.sha256 = sha256_of(path)
-        self.tools = versions("scikit-learn", *{"xgboost": ("xgboost-cpu", "xgboost")}.get(self.framework, (self.framework,)))
+        self.tools = versions(
+            "scikit-learn", *{"xgboost": ("xgboost-cpu", "xgboost")}.get(self.framework, (self.framework,))
+        )
         _check_fitted(model, path)
         _one_thread(model)
         try:
@@ -72,12 +77,27 @@ class ClassicSource(Source):
             found = self.answers(self.method, self._plain_row())
         except Exception as error:  # estimators raise whatever their parts raise
             why = " ".join(str(error).split())[:160]
-            raise SourceError(f"{path.name} cannot be run ({why})", "fit and save it again with the versions here") from error
+            raise SourceError(
+                f"{path.name} cannot be run ({why})", "fit and save it again with the versions here"
+            ) from error
         names = [self.method] if len(found) == 1 else [f"{self.method}_{i}" for i in range(len(found))]
         self.outputs = tuple(
             TensorInfo(n, (-1, v.shape[1]), "float32" if v.dtype == np.float32 else "float64")
             for n, v in zip(names, found, strict=True)
         )
+
+    def traps(self, feeds: Sequence[Feeds]) -> Sequence[Feeds]:
+        """Missing values, one feature at a time, where the model takes them."""
+        missing = [i for i, f in enumerate(self.features) if f.missing]
+        made = []
+        for turn, feature in enumerate(missing * (1 if len(missing) >= _TRAPS else _TRAPS)):
+            if turn == _TRAPS or not feeds:
+                break
+            ((name, rows),) = feeds[turn % len(feeds)].items()
+            rows = rows.copy()
+            rows[:, feature] = np.nan
+            made.append({name: rows})
+        return made
 
     @cached_property
     def program(self) -> Program:
@@ -112,7 +132,10 @@ class ClassicSource(Source):
         """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # names of features, which rows do not have
-            value = getattr(self.model, method)(self.given(rows))
+            if method in _OPTIONS:
+                value = self.model.predict(self.given(rows), **{method: True})
+            else:
+                value = getattr(self.model, method)(self.given(rows))
         parts = value if isinstance(value, list) else [value]
         found = [_dense(v) for v in parts]
         if method != "predict" or self.classes is None:
@@ -120,11 +143,14 @@ class ClassicSource(Source):
         several = _many(self.classes)
         columns = [f[:, i : i + 1] for f in found for i in range(f.shape[1])]
         places = [
-            _places(c[:, 0], known) for c, known in zip(columns, self.classes if several else [self.classes], strict=True)
+            _places(c[:, 0], known)
+            for c, known in zip(columns, self.classes if several else [self.classes], strict=True)
         ]
         if self.method != "predict":
             return [p[:, None] for p in places]
-        return [np.eye(len(known))[p] for p, known in zip(places, self.classes if several else [self.classes], strict=True)]
+        return [
+            np.eye(len(known))[p] for p, known in zip(places, self.classes if several else [self.classes], strict=True)
+        ]
 
     def given(self, rows: np.ndarray) -> Any:
         """Rows as the model itself takes them: texts as a list, codes of categories as what they stand for."""
@@ -177,7 +203,7 @@ def _dense(value: Any) -> np.ndarray:
 def _category(feature: Feature, code: float) -> Any:
     if np.isnan(code):
         return np.nan
-    if 0 <= code < len(feature.categories):
+    if 0 <= code < len(feature.categories) and code == int(code):
         return feature.categories[int(code)]
     numbers = all(isinstance(c, (int, float)) for c in feature.categories)
     return max(map(float, feature.categories), default=0.0) + 1 if numbers else UNSEEN
@@ -215,9 +241,13 @@ def _check_fitted(model: Any, path: Path) -> None:
     try:
         check_is_fitted(model)
     except NotFittedError as error:
-        raise SourceError(f"{path.name} holds a {type(model).__name__} that was not fitted", "fit it, then save it") from error
+        raise SourceError(
+            f"{path.name} holds a {type(model).__name__} that was not fitted", "fit it, then save it"
+        ) from error
     except TypeError as error:
-        raise SourceError(f"{path.name} holds a {type(model).__name__}, which is no estimator", "save the fitted model") from error
+        raise SourceError(
+            f"{path.name} holds a {type(model).__name__}, which is no estimator", "save the fitted model"
+        ) from error
 
 
 def _one_thread(model: Any) -> None:

@@ -46,7 +46,9 @@ def write_onnx(source: ClassicSource, folder: Path, limits: TargetLimits) -> Con
             model = convert(source, min(limits.max_opset, _newest()))
     except Exception as error:  # converters raise whatever their parts raise
         why = " ".join(str(error).split())[:160] or type(error).__name__
-        raise ConversionError(f"{needed} cannot turn this {type(source.model).__name__} into ONNX ({why})", _HINT) from error
+        raise ConversionError(
+            f"{needed} cannot turn this {type(source.model).__name__} into ONNX ({why})", _HINT
+        ) from error
     with quiet():
         _fit_outputs(model, source)
     target = folder / "onnx-float.onnx"
@@ -79,6 +81,7 @@ def _sklearn(source: ClassicSource, opset: int) -> Any:
     for part in ("xgboost", "lightgbm"):
         if importlib.util.find_spec(part) is not None and importlib.util.find_spec("onnxmltools") is not None:
             _register(part)
+
     def convert(options: dict[str, Any]) -> Any:
         return convert_sklearn(
             source.model,
@@ -142,7 +145,7 @@ def _lightgbm(source: ClassicSource, opset: int) -> Any:
 
 
 def _fit_outputs(model: Any, source: ClassicSource) -> None:
-    """Leave the outputs that the source has, as wide as it has them; what the file says of its own shapes is not trusted.
+    """Leave the outputs that the source has, as wide as it has them; the file's word on its own shapes is not trusted.
 
     Raises:
         ConversionError: There are others.
@@ -150,7 +153,11 @@ def _fit_outputs(model: Any, source: ClassicSource) -> None:
     outputs = [o.name for o in model.graph.output]
     if len(outputs) > len(source.outputs):  # a classifier's names the class too, a cluster's tells the distances too
         named = [o for o in outputs if any(s in o for s in _SCORES)]
-        chosen = [o for o in outputs if o not in named] if source.method == "predict" and source.task != "classification" else named
+        chosen = (
+            [o for o in outputs if o not in named]
+            if source.method == "predict" and source.task != "classification"
+            else named
+        )
         outputs = chosen if len(chosen) == len(source.outputs) else outputs[-len(source.outputs) :]
     made = [_fitted(model, n, t.shape[1]) for n, t in zip(outputs, source.outputs, strict=False)]
     if len(outputs) != len(source.outputs) or not all(made):

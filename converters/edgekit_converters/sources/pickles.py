@@ -65,7 +65,9 @@ def _guarded(path: Path, load: Any) -> Any:
         ) from error
     except Exception as error:  # a pickle may raise whatever its classes raise
         why = " ".join(str(error).split())[:120] or type(error).__name__
-        raise SourceError(f"{path.name} cannot be loaded ({why})", "save the model again with the versions here") from error
+        raise SourceError(
+            f"{path.name} cannot be loaded ({why})", "save the model again with the versions here"
+        ) from error
     for warning in said:
         _check_release(path, warning.message)
     return model

@@ -32,6 +32,7 @@ _STEPS = {
     "log_mel": "edgekit_runtime.specification.audio:LogMel",
     # table
     "columns": "edgekit_runtime.specification.table:Columns",
+    "text": "edgekit_runtime.specification.table:Text",
     # answers
     "softmax": "edgekit_runtime.specification.output:Softmax",
     "sigmoid": "edgekit_runtime.specification.output:Sigmoid",

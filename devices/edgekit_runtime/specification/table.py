@@ -1,4 +1,4 @@
-"""Rows of tables."""
+"""Rows of tables, and texts out of them."""
 
 from __future__ import annotations
 
@@ -79,3 +79,27 @@ class Columns(Step):
         except (TypeError, ValueError, OverflowError):
             raise SpecificationError(f"column {name!r:.60} holds {value!r:.40}, which is not a number") from None
         return missing if number != number else number  # noqa: PLR0124
+
+
+@dataclass(frozen=True)
+class Text(Step):
+    """One column of a row, or a text itself, to a text; what is missing becomes an empty one.
+
+    Attributes:
+        column: Name of the column.
+    """
+
+    name = "text"
+    column: str = "text"
+
+    def __call__(self, value: Any, context: Context) -> np.ndarray:
+        if isinstance(value, Mapping):
+            if self.column not in value:
+                some = ", ".join(map(str, list(value)[:5])) or "nothing"
+                raise SpecificationError(f"the row has no column {self.column!r:.60}; it has {some}")
+            value = value[self.column]
+        if value is None or value != value:  # noqa: PLR0124 - NaN alone differs
+            value = ""
+        if isinstance(value, (Mapping, Sequence, np.ndarray)) and not isinstance(value, str):
+            raise SpecificationError(f"a text must be a string, not {type(value).__name__}")
+        return np.array(str(value), object)

@@ -10,7 +10,8 @@ import typer
 
 Bundle_ = Annotated[Path, typer.Argument(help="the .edgekit file")]
 Variant_ = Annotated[str | None, typer.Option(help="variant to use; the chosen one by default")]
-Backend_ = Annotated[str | None, typer.Option(help="the only back end that will do: litert, tflite, onnx")]
+Backend_ = Annotated[str | None, typer.Option(help="the only back end that will do: litert, tflite, onnx, plain")]
+Trust_ = Annotated[bool, typer.Option("--trust", help="let native code in the bundle run")]
 Json_ = Annotated[bool, typer.Option("--json", help="print one JSON object to standard output")]
 
 
@@ -19,10 +20,11 @@ def run_command(
     inputs: Annotated[list[str], typer.Argument(help="pictures, wav files, .json rows or .npy arrays")],
     variant: Variant_ = None,
     backend: Backend_ = None,
+    trust: Trust_ = False,
     json: Json_ = False,
 ) -> None:
     """Answer for raw inputs, exactly as the device will."""
-    _runtime_cli("predict", bundle, variant, backend, json, inputs)
+    _runtime_cli("predict", bundle, variant, backend, json, inputs, ["--trust"] if trust else [])
 
 
 def benchmark_command(
@@ -30,10 +32,13 @@ def benchmark_command(
     seconds: Annotated[float, typer.Option(help="how long to time")] = 3.0,
     variant: Variant_ = None,
     backend: Backend_ = None,
+    trust: Trust_ = False,
     json: Json_ = False,
 ) -> None:
     """Latency on this machine, kept in the sidecar beside the bundle."""
-    _runtime_cli("benchmark", bundle, variant, backend, json, [], [f"--seconds={seconds}"])
+    _runtime_cli(
+        "benchmark", bundle, variant, backend, json, [], [f"--seconds={seconds}", *(["--trust"] if trust else [])]
+    )
 
 
 def _runtime_cli(
@@ -60,6 +65,7 @@ def eval_command(
     label: Annotated[str | None, typer.Option(help="label column of a table")] = None,
     variant: Variant_ = None,
     backend: Backend_ = None,
+    trust: Trust_ = False,
     limit: Annotated[int | None, typer.Option(help="evaluate on at most this many samples")] = None,
     split: Annotated[str, typer.Option(help="test, train, validation or all")] = "test",
     json: Json_ = False,
@@ -72,7 +78,7 @@ def eval_command(
     from edgekit_runtime.errors import UsageError
 
     out = console(json)
-    with Runtime.open(bundle, variant=variant, backend=backend) as runtime:
+    with Runtime.open(bundle, variant=variant, backend=backend, trust=trust) as runtime:
         dataset = open_dataset(data, label=label, labels_order=runtime.manifest.labels or None)
         every = [s for name in dataset.splits for s in dataset.splits[name]]
         samples = (every if split == "all" else list(dataset.split(split)))[:limit]

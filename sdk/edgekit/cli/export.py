@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 def export_command(
     model: Annotated[
-        str | None, typer.Argument(help=".keras, .h5, SavedModel, .onnx, .tflite, .pt2, or file.py:factory")
+        str | None,
+        typer.Argument(
+            help=".keras, .h5, SavedModel, .onnx, .tflite, .pt2, file.py:factory, .joblib, .pkl, .skops, .ubj, .txt"
+        ),
     ] = None,
     target: Annotated[str | None, typer.Option("--target", "-t", help="device, as in `edgekit targets`")] = None,
     output: Annotated[str | None, typer.Option("--output", "-o", help="bundle to write")] = None,
@@ -29,6 +32,7 @@ def export_command(
         str | None, typer.Option(help="data set that measures accuracy; its training split calibrates")
     ] = None,
     label: Annotated[str | None, typer.Option(help="label column of a table")] = None,
+    text: Annotated[str | None, typer.Option(help="text column of a table, for models that take a text")] = None,
     labels: Annotated[str | None, typer.Option(help="file with one class name a line, in the model's order")] = None,
     calibration_data: Annotated[str | None, typer.Option(help="data set for quantization calibration instead")] = None,
     calibration_samples: Annotated[int, typer.Option(help="how many samples calibrate")] = 200,
@@ -36,7 +40,7 @@ def export_command(
         str | None,
         typer.Option(help="how inputs are prepared: 0..255, 0..1, -1..1, imagenet, kws-mfcc or a JSON file"),
     ] = None,
-    format: Annotated[str | None, typer.Option(help="onnx or tflite; the target's first by default")] = None,
+    format: Annotated[str | None, typer.Option(help="onnx, tflite or c; the target's first by default")] = None,
     quantize: Annotated[str, typer.Option(help="fp32, fp16, dynamic, int8, w8a16 or auto")] = "auto",
     max_drop: Annotated[float | None, typer.Option(help="largest allowed drop of the metric, 0.01 = one point")] = None,
     weights: Annotated[str | None, typer.Option(help="state.pt or .safetensors for a PyTorch factory")] = None,
@@ -47,6 +51,10 @@ def export_command(
     ] = "chosen",
     limit: Annotated[int | None, typer.Option(help="evaluate on at most this many samples")] = None,
     trust: Annotated[bool, typer.Option("--trust", help="allow files that run code when they are loaded")] = False,
+    prefix: Annotated[str | None, typer.Option(help="plain code: what its public names begin with")] = None,
+    layout: Annotated[str | None, typer.Option(help="plain code: speed, size or auto")] = None,
+    leaves: Annotated[str | None, typer.Option(help="plain code: exact, float or fixed")] = None,
+    unpack: Annotated[str | None, typer.Option(help="plain code: folder to write the C files to besides")] = None,
     licence: Annotated[list[str] | None, typer.Option(help="licence file to put into the bundle; repeatable")] = None,
     report: Annotated[bool, typer.Option("--report", help="write a page about the export beside the bundle")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace existing files")] = False,
@@ -58,7 +66,8 @@ def export_command(
     given: dict[str, Any] = {
         "output": output, "data": data, "label": label, "labels": labels, "calibration_data": calibration_data,
         "preprocess": preprocess, "format": format, "max_drop": max_drop, "weights": weights, "task": task,
-        "limit": limit, "licences": tuple(licence) if licence else None,
+        "text": text, "prefix": prefix, "layout": layout, "leaves": leaves, "unpack": unpack, "limit": limit,
+        "licences": tuple(licence) if licence else None,
     }  # fmt: skip
     given = {k: v for k, v in given.items() if v is not None}
     given |= {k: True for k, v in {"trust": trust, "overwrite": overwrite, "report": report}.items() if v}
@@ -139,6 +148,7 @@ def summary(result: ExportResult, speed: Speed, report: Path | None = None) -> d
             "bytes": r.bytes,
             "metrics": dict(r.variant.metrics),
             "fidelity": dict(r.variant.fidelity),
+            "sizes": dict(r.variant.sizes),
             "latency_ms": speed.medians.get(r.variant.name),
         }
         for r in result.variants
@@ -183,10 +193,12 @@ def _print(out: Console, result: ExportResult, speed: Speed, max_drop: float | N
     if max_drop is not None:
         out.print(f"contract: drop at most {max_drop:g} - {'held' if result.choice.held else '[red]broken[/]'}")
     bundle, extra = result.bundle, _extra(result)
+    trust = " --trust" if result.manifest.variant().builds else ""  # native code runs on the user's word alone
+    needed = f'"edgekit-runtime[{extra}]"' if extra and not trust else "edgekit-runtime"
     written = f"\nbundle  {bundle}\n" + (f"report  {report}\n" if report else "")
-    out.print(f"{written}next    edgekit run {bundle} INPUT", soft_wrap=True, markup=False)
+    out.print(f"{written}next    edgekit run{trust} {bundle} INPUT", soft_wrap=True, markup=False)
     out.print(
-        f'        on the device: pip install "edgekit-runtime[{extra}]" && edgekit-runtime selftest {bundle.name}',
+        f"        on the device: pip install {needed} && edgekit-runtime selftest{trust} {bundle.name}",
         soft_wrap=True,
         markup=False,
     )

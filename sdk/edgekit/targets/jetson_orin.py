@@ -7,14 +7,15 @@ TARGET = Target(
     name="jetson-orin",
     title="NVIDIA Jetson Orin, JetPack 6/7",
     limits=TargetLimits(
-        formats=("onnx",),
+        formats=("c", "onnx"),
         precisions=("int8", "fp16", "fp32"),
         max_opset=19,  # TensorRT 10.3 of JetPack 6.2 parses opset 9 to 20; onnxruntime 1.18 and later take 19
         max_ir=10,
         signed_activations=True,
         memory_bytes=4 * 2**30,
+        machines=("aarch64",),
     ),
-    backends={"onnx": ("onnx",)},
+    backends={"onnx": ("onnx",), "c": ("plain",)},
     python=("3.10", "3.12"),
     extra="onnx",
     notes=(

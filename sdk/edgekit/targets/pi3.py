@@ -11,14 +11,18 @@ TARGET = Target(
     name="pi3",
     title="Raspberry Pi 3, 32-bit",
     limits=TargetLimits(
-        formats=("tflite",),
+        formats=("tflite", "c"),
         precisions=("int8", "fp32"),
         op_versions=_OP_VERSIONS,
         channels_last=True,
         dense_per_channel=False,  # 85 % of a digits network's scores were wrong with it
         memory_bytes=512 * 2**20,
+        machines=("armv7l",),
     ),
-    backends={"tflite": ("tflite", "litert")},  # litert judges it on the workstation, where tflite-runtime cannot be
+    backends={
+        "tflite": ("tflite", "litert"),
+        "c": ("plain",),
+    },  # litert judges it on the workstation, where tflite-runtime cannot be
     python=("3.11",),
     extra="tflite",
     notes=(

@@ -7,14 +7,15 @@ TARGET = Target(
     name="pi5",
     title="Raspberry Pi 5, 64-bit",
     limits=TargetLimits(
-        formats=("tflite", "onnx"),
+        formats=("tflite", "c", "onnx"),
         precisions=("int8", "fp32"),
         max_opset=20,
         max_ir=10,
         channels_last=True,
         memory_bytes=2 * 2**30,
+        machines=("aarch64",),
     ),
-    backends={"tflite": ("litert",), "onnx": ("onnx",)},
+    backends={"tflite": ("litert",), "onnx": ("onnx",), "c": ("plain",)},
     python=("3.11", "3.13"),
     extra="litert",
 )

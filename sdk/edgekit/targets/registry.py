@@ -17,6 +17,7 @@ TARGETS = {
     "jetson-orin": "edgekit.targets.jetson_orin:TARGET",
     "coral": "edgekit.targets.coral:TARGET",
     "generic-cpu": "edgekit.targets.generic_cpu:TARGET",
+    "generic-c": "edgekit.targets.generic_c:TARGET",
 }
 FAMILIES = {
     "pi": "pi5",
@@ -24,6 +25,7 @@ FAMILIES = {
     "jetson": "jetson-orin",
     "edgetpu": "coral",
     "cpu": "generic-cpu",
+    "c": "generic-c",
 }
 REFUSED = {
     "jetson-nano": "its JetPack 4 ends at Python 3.6 and TensorRT 8.2, which edgekit-runtime does not support",

@@ -1,0 +1,159 @@
+"""Classic models know their own classes and columns: the data is fitted to the model, by name, never by order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from edgekit.data import Dataset, Sample
+from edgekit.errors import DataError
+from edgekit.material import Material
+from edgekit_converters.sources.classic import ClassicSource
+from edgekit_runtime.errors import UsageError
+from edgekit_runtime.manifest import SpecificationData
+from edgekit_runtime.specification import Specification
+
+_NAMELESS = re.compile(r"(x|f|Column_)\d+|text")
+"""Features that nobody named: they go by their place."""
+
+
+def fit_material(material: Material, source: ClassicSource) -> Material:
+    """The samples with labels as the model has them: classes in its order, numbers for a regression.
+
+    Raises:
+        DataError: The data has a class that the model does not know, or none where numbers are needed.
+    """
+    if material.dataset is None or not material.labels:
+        if source.labels and material.dataset is not None and material.task == "regression":
+            raise DataError("the labels are numbers that no classes are", "give the data that the model was trained on")
+        return replace(material, labels=source.labels) if source.labels and not material.labels else material
+    if source.task == "regression":
+        return _numbers(material)
+    if source.task == "none":
+        return replace(material, task="none", evaluation=())
+    if not source.labels:  # a booster's file counts its classes and does not name them
+        return material
+    names, places = _matched(material.labels, source.labels)
+    return _relabelled(material, names, lambda sample: replace(sample, label=places[int(sample.label or 0)]))
+
+
+def _matched(have: Sequence[str], known: Sequence[str]) -> tuple[tuple[str, ...], list[int]]:
+    """The model's classes as the data calls them, and the place in the model of each of the data's classes."""
+    place = {_key(name): i for i, name in enumerate(known)}
+    strangers = [name for name in have if _key(name) not in place]
+    if strangers:
+        raise DataError(
+            f"the data has class {strangers[0]!r:.60}, which the model does not know",
+            f"it knows {', '.join(known[:10])}",
+        )
+    places = [place[_key(name)] for name in have]
+    names = list(known)
+    for name, at in zip(have, places, strict=True):
+        names[at] = name
+    return tuple(names), places
+
+
+def _key(name: str) -> str:
+    """Numbers are the same however they are written."""
+    try:
+        return repr(float(name))
+    except ValueError:
+        return name
+
+
+def _numbers(material: Material) -> Material:
+    try:
+        values = [float(name) for name in material.labels]
+    except ValueError as error:
+        raise DataError(
+            "the model gives numbers, the label column holds words", "give --label with the column it was trained on"
+        ) from error
+    found = _relabelled(material, (), lambda sample: replace(sample, label=values[int(sample.label or 0)]))
+    dataset = replace(found.dataset, task="regression") if found.dataset else None
+    return replace(found, task="regression", dataset=dataset)
+
+
+def _relabelled(material: Material, labels: tuple[str, ...], change: Any) -> Material:
+    """The same samples with other labels, wherever they are listed."""
+    changed: dict[int, Sample] = {}
+
+    def each(samples: Sequence[Sample]) -> tuple[Sample, ...]:
+        for sample in samples:
+            if id(sample) not in changed:
+                changed[id(sample)] = sample if sample.label is None else change(sample)
+        return tuple(changed[id(sample)] for sample in samples)
+
+    dataset = material.dataset
+    assert dataset is not None  # noqa: S101 - the callers looked
+    splits: Mapping[str, Sequence[Sample]] = {name: each(samples) for name, samples in dataset.splits.items()}
+    fitted: Dataset = replace(dataset, labels=labels, splits=splits)
+    return replace(
+        material,
+        labels=labels,
+        dataset=fitted,
+        evaluation=each(material.evaluation),
+        calibration=each(material.calibration),
+        probes=each(material.probes),
+    )
+
+
+def classic_specification(material: Material, source: ClassicSource, text: str | None) -> Specification:
+    """How a raw row reaches the model: columns in its order, categories as codes; or a column's text.
+
+    Args:
+        material: The samples.
+        source: The model.
+        text: Column with the text, where the model takes one.
+
+    Raises:
+        UsageError: The data is not rows, or does not have the model's columns, or not as many.
+    """
+    if material.kind not in ("table", "tensor"):
+        raise UsageError(f"the model takes rows, not {material.kind} samples", "give --data TABLE.csv --label COLUMN")
+    nothing = not material.columns and not material.probes
+    if source.is_text:
+        column = text or "text" if nothing else _text_column(material.columns, text)
+        return Specification.from_data(SpecificationData("table", ({"step": "text", "column": column},)))
+    if material.kind == "tensor" and not nothing:
+        return Specification(kind="tensor")
+    return _columns([f.name for f in source.features] if nothing else _names(material.columns, source), source)
+
+
+def _text_column(columns: Sequence[str], asked: str | None) -> str:
+    if asked is None and len(columns) == 1:
+        return columns[0]
+    if asked is None or asked not in columns:
+        said = "it is not said which column holds the text" if asked is None else f"there is no column {asked!r:.60}"
+        raise UsageError(said, f"give --text with one of {', '.join(columns[:10])}")
+    return asked
+
+
+def _names(columns: Sequence[str], source: ClassicSource) -> tuple[str, ...]:
+    """The table's columns in the order of the model's features."""
+    wanted = tuple(f.name for f in source.features)
+    missing = [name for name in wanted if name not in columns]
+    if not missing:
+        return wanted
+    if all(_NAMELESS.fullmatch(name) for name in wanted):
+        if len(wanted) != len(columns):
+            raise UsageError(
+                f"the model takes {len(wanted)} features, the table has {len(columns)} columns besides the label",
+                "give the table that it was trained on",
+            )
+        return tuple(columns)
+    raise UsageError(
+        f"the model takes a feature {missing[0]!r:.60}, which the table has no column for",
+        f"its columns are {', '.join(columns[:10])}",
+    )
+
+
+def _columns(names: Sequence[str], source: ClassicSource) -> Specification:
+    categories = {
+        name: [str(float(c)) if isinstance(c, (int, float)) else str(c) for c in feature.categories]
+        for name, feature in zip(names, source.features, strict=True)
+        if feature.categories
+    }
+    step = {"step": "columns", "names": list(names), "categories": categories, "dtype": source.inputs[0].dtype}
+    return Specification.from_data(SpecificationData("table", (step,)))
