@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import joblib
+import numpy as np
 import pytest
 
 from edgekit.pipeline import export
@@ -118,8 +120,8 @@ def test_doctor_finds_the_boards_interpreters(boards, name):
     done = boards[name].python("edgekit_runtime", "doctor", "--json")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     states = {f["subject"]: f["state"] for f in json.loads(done.stdout)["findings"]}
-    working = {"pi64": {"litert", "onnx"}, "pi32": {"tflite"}}[name]
-    assert {s for s in ("litert", "tflite", "onnx") if states[f"back end {s}"] == "works"} == working
+    working = {"pi64": {"litert", "onnx", "plain"}, "pi32": {"tflite", "plain"}}[name]
+    assert {s for s in ("litert", "tflite", "onnx", "plain") if states[f"back end {s}"] == "works"} == working
     assert "broken" not in states.values()
 
 
@@ -132,3 +134,20 @@ def test_the_runtime_passes_its_own_tests_on_the_board(boards, name):
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
     assert " passed" in done.stdout
+
+
+@pytest.mark.tool("aarch64-linux-gnu-gcc", "arm-linux-gnueabihf-gcc")
+def test_plain_code_is_bit_equal_on_both_boards(boards, tmp_path):
+    from sklearn.datasets import load_breast_cancer
+    from sklearn.ensemble import RandomForestClassifier
+
+    x, y = load_breast_cancer(return_X_y=True)
+    joblib.dump(RandomForestClassifier(20, random_state=0).fit(x[::2], y[::2]), tmp_path / "forest.joblib")
+    np.savez(tmp_path / "rows.npz", x_test=x[1::2], y_test=y[1::2])
+    for target, board in (("pi5", "pi64"), ("pi3", "pi32")):
+        plan = ExportPlan(str(tmp_path / "forest.joblib"), target, str(tmp_path / target), str(tmp_path / "rows.npz"),
+                          format="c", trust=True)  # fmt: skip
+        bundle = export(plan).bundle
+        (variant,) = variants(bundle)
+        report = passes(boards[board], bundle, variant, "--trust")
+        assert report["backend"] == "plain 1" and [c["largest"] for c in report["comparisons"]] == [0.0]

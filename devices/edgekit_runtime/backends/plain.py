@@ -17,6 +17,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import struct
 import sys
 import tempfile
 import weakref
@@ -60,8 +61,12 @@ class _Library:
 
     def __init__(self, content: Model) -> None:
         data = bytes(content)
-        if data[:4] != _ELF:
-            raise BackendError("this is not a shared library for Linux")
+        try:
+            whole = _segments_end(data) <= len(data)
+        except struct.error:
+            whole = False
+        if not whole:  # the loader would crash on a library that is cut off
+            raise BackendError("this is not a whole shared library for this Linux")
         self._file = _in_memory(data)
         try:
             self.code = ctypes.CDLL(self._file[1])
@@ -72,6 +77,26 @@ class _Library:
 
     def close(self) -> None:
         self._end()
+
+
+def _segments_end(data: bytes) -> int:
+    """Where the last byte lies that a loader maps (System V ABI, chapters 4 and 5).
+
+    Raises:
+        struct.error: The headers are not there, or of another word size or byte order than this Python's.
+    """
+    wide = struct.calcsize("P") == 8
+    order = 1 if sys.byteorder == "little" else 2
+    if data[:6] != bytes([*_ELF, 2 if wide else 1, order]):
+        raise struct.error("not a library of this word size")
+    (start,) = struct.unpack_from("Q" if wide else "I", data, 32 if wide else 28)
+    size, count = struct.unpack_from("HH", data, 54 if wide else 42)
+    ends = [start + size * count]
+    for place in range(start, ends[0], size or 1):
+        numbers = struct.unpack_from("=IIQQQQ" if wide else "=IIIII", data, place)
+        offset, length = (numbers[2], numbers[5]) if wide else (numbers[1], numbers[4])
+        ends.append(offset + length)
+    return max(ends)
 
 
 def _in_memory(data: bytes) -> tuple[int, str]:
