@@ -226,6 +226,8 @@ def _margin(source: ClassicSource, rows: np.ndarray) -> np.ndarray:
 
 def _harder(source: ClassicSource, rows: np.ndarray, count: int) -> np.ndarray:
     """Rows that hug the model's decisions, or texts that are awkward."""
+    if not count:
+        return rows[:0]
     if source.is_text:
         return _awkward_texts([str(v) for v in rows.reshape(-1)], count)
     wide = np.full((1, len(source.features)), np.inf)
