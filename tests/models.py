@@ -76,6 +76,24 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="session")
+def classic_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Source kind of a classic model to a file of it: irises in three classes."""
+    import joblib
+    import lightgbm
+    import xgboost
+    from sklearn.datasets import load_iris
+    from sklearn.ensemble import RandomForestClassifier
+
+    folder = tmp_path_factory.mktemp("classic")
+    x, y = load_iris(return_X_y=True)
+    joblib.dump(RandomForestClassifier(5, random_state=0).fit(x, y), folder / "forest.joblib")
+    xgboost.XGBClassifier(n_estimators=5).fit(x, y).save_model(folder / "boosted.ubj")
+    lightgbm.LGBMClassifier(n_estimators=5, verbose=-1).fit(x, y).booster_.save_model(folder / "boosted.txt")
+    files = {"sklearn": "forest.joblib", "xgboost": "boosted.ubj", "lightgbm": "boosted.txt"}
+    return {kind: folder / name for kind, name in files.items()}
+
+
+@pytest.fixture(scope="session")
 def onnx_file(models: dict[str, Path]) -> Path:
     """The torch network as a float ONNX file."""
     return _lower(models, "onnx")

@@ -73,7 +73,7 @@ class _File:
 
     def __init__(self, source: Source, model: Converted) -> None:
         self.model = model
-        self._session = session = open_model(model.path, model.format)
+        self._session = session = open_model(model.runnable, model.format)
         named = {b.name: (i, b) for i, b in zip(source.inputs, model.inputs, strict=True)}
         self._feeders = [(t.name, named[t.name][0].name, feeder(*named[t.name], t)) for t in session.inputs]
         places = {t.name: n for n, t in enumerate(session.outputs)}

@@ -12,7 +12,7 @@ from edgekit_runtime.backends import FileTensor, Session, backend
 from edgekit_runtime.errors import EdgekitError
 from edgekit_runtime.manifest import Binding, TensorInfo
 
-_BACKENDS = {"onnx": "onnx", "tflite": "litert"}
+_BACKENDS = {"onnx": "onnx", "tflite": "litert", "c": "plain"}
 
 
 def sha256_of(*paths: Path) -> str:

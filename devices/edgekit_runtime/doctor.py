@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgekit_runtime.backends import backend, backend_names
-from edgekit_runtime.backends.base import install_line
+from edgekit_runtime.errors import MissingRequirement
 
 _CHILD = """
 import sys
@@ -21,7 +21,8 @@ from edgekit_runtime.backends import backend
 from edgekit_runtime.errors import EdgekitError
 chosen = backend(sys.argv[1])
 try:
-    answer = chosen.probe(np.array([[1, 2, 3, 4]], np.float32))
+    session = chosen.open(chosen.probe_model(), threads=1)
+    answer = session.run([np.array([[1, 2, 3, 4]], np.float32)])[0]
 except EdgekitError as error:
     sys.exit("edgekit:" + str(error))
 if answer.tolist() != [[2, 4, 6, 8]]:
@@ -50,9 +51,13 @@ def probe(name: str, *, timeout: float = 120.0) -> Finding:
     """Run one back end's probe model in a child process, so that a crash there is a finding and not our end."""
     chosen = backend(name)
     version = chosen.version()
-    fix = install_line(chosen)
+    fix = f'pip install "edgekit-runtime[{chosen.extra}]"'
     if version is None:
         return Finding(f"back end {name}", "absent", f"{chosen.package} is not installed", fix)
+    try:
+        chosen.probe_model()
+    except MissingRequirement as error:
+        return Finding(f"back end {name}", "absent", f"{version}: {error.message}", error.hint)
     try:
         result = subprocess.run(
             [sys.executable, "-c", _CHILD, name], capture_output=True, text=True, timeout=timeout, check=False

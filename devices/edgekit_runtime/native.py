@@ -22,24 +22,27 @@ def machine() -> str:
     return _NARROW.get(name, name) if struct.calcsize("P") == 4 else name
 
 
-def build_for(variant: Variant, *, trust: bool) -> str:
-    """The member to load for a variant: its file, or the build for this machine where the file is source code.
+def member_to_run(variant: Variant, *, native: bool, trust: bool) -> str:
+    """The member that a back end opens: the variant's file, or the build for this machine where it is source code.
+
+    Args:
+        variant: The variant.
+        native: Whether the back end runs what it opens as machine code.
+        trust: Whether the user said so.
 
     Raises:
         MissingRequirement: It has no build for this machine.
         UsageError: It would run native code that nobody vouches for.
     """
-    if not variant.builds:
-        return variant.file
     here = machine()
-    if here not in variant.builds:
+    if variant.builds and here not in variant.builds:
         raise MissingRequirement(
             f"variant {variant.name} has no build for {here}, it has {', '.join(sorted(variant.builds))}",
             "export it again where a compiler for this machine is, or compile its sources here",
         )
-    if not may_run(variant, trust=trust):
+    if native and not may_run(variant, trust=trust):
         raise UsageError(f"variant {variant.name} is native code, which may do anything", "say --trust if you trust it")
-    return variant.builds[here]
+    return variant.builds.get(here, variant.file)
 
 
 def may_run(variant: Variant, *, trust: bool) -> bool:

@@ -14,7 +14,7 @@ from edgekit_runtime.binding import feeder, fetcher
 from edgekit_runtime.bundle import Bundle
 from edgekit_runtime.errors import BackendError, EdgekitError, MissingRequirement, SpecificationError, UsageError
 from edgekit_runtime.manifest import Manifest, Variant
-from edgekit_runtime.native import build_for
+from edgekit_runtime.native import member_to_run
 from edgekit_runtime.shortcut import shortcut
 from edgekit_runtime.specification import Specification, Tensors
 from edgekit_runtime.specification.step import Context
@@ -100,7 +100,8 @@ class Runtime:
         opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         try:
             wanted, chosen, fallback = _pick(opened.manifest, variant, backend, trust)
-            session = chosen.open(opened.view(build_for(wanted, trust=trust)), threads=threads)
+            member = member_to_run(wanted, native=chosen.native, trust=trust)
+            session = chosen.open(opened.view(member), threads=threads)
             runtime = cls(opened.manifest, wanted, chosen, session)
         finally:
             if opened is not bundle:
@@ -231,7 +232,7 @@ def _pick(manifest: Manifest, name: Optional[str], backend: Optional[str], trust
     for variant in [wanted] if name else [wanted, *(v for v in manifest.variants if v is not wanted)]:
         try:
             found = choose(variant.backends, backend)
-            build_for(variant, trust=trust)
+            member_to_run(variant, native=found.native, trust=trust)
         except (MissingRequirement, UsageError) as error:
             errors.append(error)
             continue

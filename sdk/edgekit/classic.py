@@ -19,30 +19,43 @@ _NAMELESS = re.compile(r"(x|f|Column_)\d+|text")
 """Features that nobody named: they go by their place."""
 
 
-def fit_material(material: Material, source: ClassicSource) -> Material:
+def fit_material(material: Material, source: ClassicSource, task: str | None = None) -> Material:
     """The samples with labels as the model has them: classes in its order, numbers for a regression.
+
+    Args:
+        material: The samples.
+        source: The model.
+        task: What was asked for; None for what the model does.
 
     Raises:
         DataError: The data has a class that the model does not know, or none where numbers are needed.
     """
-    if material.dataset is None or not material.labels:
-        if source.labels and material.dataset is not None and material.task == "regression":
-            raise DataError("the labels are numbers that no classes are", "give the data that the model was trained on")
-        return replace(material, labels=source.labels) if source.labels and not material.labels else material
-    if source.task == "regression":
-        return _numbers(material)
+    if material.dataset is None or material.dataset.task == "none":
+        labels = source.labels if source.labels and not material.labels else material.labels
+        return replace(material, labels=labels, task=task or source.task)
     if source.task == "none":
         return replace(material, task="none", evaluation=())
+    if not material.labels:  # numbers
+        if source.task == "classification":
+            raise DataError("the labels are numbers, the model tells classes", "give --label with its column")
+        return material
+    if source.task == "regression":
+        return _numbers(material)
     if not source.labels:  # a booster's file counts its classes and does not name them
         return material
-    names, places = _matched(material.labels, source.labels)
+    names, places = _matched(material.labels, source.labels, by_place=material.kind == "tensor")
     return _relabelled(material, names, lambda sample: replace(sample, label=places[int(sample.label or 0)]))
 
 
-def _matched(have: Sequence[str], known: Sequence[str]) -> tuple[tuple[str, ...], list[int]]:
-    """The model's classes as the data calls them, and the place in the model of each of the data's classes."""
+def _matched(have: Sequence[str], known: Sequence[str], *, by_place: bool) -> tuple[tuple[str, ...], list[int]]:
+    """The model's classes as the data calls them, and the place in the model of each of the data's classes.
+
+    Arrays count their classes: where the model has other names for them, they are its places.
+    """
     place = {_key(name): i for i, name in enumerate(known)}
     strangers = [name for name in have if _key(name) not in place]
+    if by_place and strangers == list(have) and len(have) <= len(known):
+        return tuple(known), list(range(len(have)))
     if strangers:
         raise DataError(
             f"the data has class {strangers[0]!r:.60}, which the model does not know",

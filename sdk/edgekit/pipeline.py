@@ -138,7 +138,7 @@ class _Export:
 
     def _specify(self) -> Specification:
         if isinstance(self.source, ClassicSource) and self.plan.preprocess is None:
-            self.material = fit_material(self.material, self.source)
+            self.material = fit_material(self.material, self.source, self.plan.task)
             return classic_specification(self.material, self.source, self.plan.text)
         return specification_for(self.plan.preprocess, self.material.kind, self.material.columns, self.source.inputs)
 
@@ -196,9 +196,18 @@ class _Export:
             stage.note = ", ".join(f"{k} {v}" for k, v in list(model.tools.items())[:2])
             if format_ != "c":
                 self.fidelity = self._compare(model)
+                self._warn_of_gaps()
         if format_ == "c":
             self.fidelity = self._prove(model)
         return model
+
+    def _warn_of_gaps(self) -> None:
+        """Converters to ONNX are known to get missing values wrong, and only what was tried is known to be right."""
+        source = self.source
+        if not isinstance(source, ClassicSource) or not any(f.missing for f in source.features):
+            return
+        if not source.traps(user_probes(source, self.specification, self.material.probes)):
+            self._mind("the ONNX model was not tried on missing values, of which the data has none: --format c is")
 
     def _prove(self, model: Converted) -> dict[str, float]:
         """Run compiled code and its source on all that there is, and on rows made to tell them apart."""

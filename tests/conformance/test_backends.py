@@ -125,7 +125,7 @@ def test_a_bundle_answers_and_passes_its_self_test(name, works, tmp_path):
     manifest = manifest.replace(variants=(own,), chosen="own", golden=golden)
     kept = {n: c for n, c in members.items() if not n.startswith("models/")}
     write_bundle(tmp_path / "own.edgekit", manifest, {**kept, file: found.probe_model()})
-    with Runtime.open(tmp_path / "own.edgekit", backend=name) as model:
+    with Runtime.open(tmp_path / "own.edgekit", backend=name, trust=found.native) as model:
         assert model.tensors(X[0])["y"].tolist() == [2, 4, 6, 8]
         assert [a["y"].tolist() for a in model.predict_batch(list(X))] == (X * 2).tolist()
         with pytest.raises(BackendError, match=r"takes shape .1, 4."):
@@ -133,7 +133,7 @@ def test_a_bundle_answers_and_passes_its_self_test(name, works, tmp_path):
         with pytest.raises(BackendError, match="missing"):
             model.run({"z": X[:1]})
     with Bundle.open(tmp_path / "own.edgekit") as bundle:
-        report = selftest(bundle, backend=name)
+        report = selftest(bundle, backend=name, trust=found.native)
     assert report.passed and report.samples == 2
 
 

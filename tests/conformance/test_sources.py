@@ -47,6 +47,8 @@ def example(kind: str, request) -> SourceRequest:
         return SourceRequest(os.environ[variable])
     if kind in ("onnx", "tflite"):
         return SourceRequest(str(request.getfixturevalue(f"{kind}_file")))
+    if kind in ("sklearn", "xgboost", "lightgbm"):
+        return SourceRequest(str(request.getfixturevalue("classic_models")[kind]), trust=True)
     models = request.getfixturevalue("models")
     if kind == "torch":
         return SourceRequest(f"{models['torch']}:network", models["safetensors"], {"": (-1, 3, 16, 16)})
@@ -57,6 +59,7 @@ def test_the_table_has_the_cells_it_promises():
     promised = {
         ("torch", "onnx"), ("torch", "tflite"), ("keras", "onnx"), ("keras", "tflite"), ("keras-legacy", "onnx"),
         ("keras-legacy", "tflite"), ("onnx", "onnx"), ("tflite", "tflite"), ("tflite", "onnx"),
+        *((kind, format) for kind in ("sklearn", "xgboost", "lightgbm") for format in ("c", "onnx")),
     }  # fmt: skip
     assert promised <= set(CELLS) and ("onnx", "tflite") not in CELLS
 
@@ -104,7 +107,8 @@ def test_a_source_tells_what_it_is_and_answers_the_same_twice(kind, loaded):
 def test_a_cell_keeps_what_the_model_does(kind, format, loaded, tmp_path):
     source = loaded(kind)
     converted = conversion(kind, format)(source, tmp_path, LIMITS)
-    assert converted.format == format and converted.precision == "fp32" and converted.path.parent == tmp_path
+    assert converted.format == format and converted.precision == ("fp64" if format == "c" else "fp32")
+    assert all(tmp_path in path.parents for path in (converted.path, *converted.beside, *converted.builds.values()))
     assert [b.tensor for b in converted.inputs] == [i.name for i in source.inputs]
     assert [b.tensor for b in converted.outputs] == [o.name for o in source.outputs]
     assert compare(source, converted, random_feeds(source.inputs, 3, 0), strict=True).max_abs <= 1e-4

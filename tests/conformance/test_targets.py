@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_iris
 
 from edgekit.pipeline import export
+from edgekit.plan import ExportPlan
 from edgekit.targets import load_target, resolve_target, target_names
 from edgekit_converters.passes import precision_name, recipe_for
 from edgekit_runtime import Bundle, Runtime
@@ -38,7 +40,7 @@ def test_a_targets_words_fit_together(name):
     assert all(note.endswith(".") for note in target.notes)
 
 
-@pytest.mark.parametrize("target", target_names())
+@pytest.mark.parametrize("target", [t for t in target_names() if {"onnx", "tflite"} & {*load_target(t).limits.formats}])
 def test_every_target_gets_a_bundle_that_holds_its_accuracy(target, trained, tmp_path):
     result = export(plan(trained, tmp_path / "a", target=target, max_drop=0.02))
     assert result.choice.held and result.source.metrics["accuracy"] > 0.95
@@ -60,3 +62,18 @@ def test_every_target_gets_a_bundle_that_holds_its_accuracy(target, trained, tmp
     with np.load(trained / "digits.npz") as arrays, Runtime.open(result.bundle) as model:
         right = [model(x)[0].index == y for x, y in zip(arrays["x_test"][:50], arrays["y_test"][:50], strict=True)]
     assert np.mean(right) > 0.9
+
+
+@pytest.mark.tool("cc", "aarch64-linux-gnu-gcc", "arm-linux-gnueabihf-gcc")
+@pytest.mark.parametrize("target", [t for t in target_names() if {"onnx", "c"} & {*load_target(t).limits.formats}])
+def test_every_target_that_runs_classic_models_gets_one_that_is_equal(target, classic_models, tmp_path):
+    x, y = load_iris(return_X_y=True)
+    np.savez(tmp_path / "iris.npz", x_train=x[::2], y_train=y[::2], x_test=x[1::2], y_test=y[1::2])
+    asked = ExportPlan(
+        str(classic_models["sklearn"]), target, str(tmp_path / "a"), str(tmp_path / "iris.npz"), trust=True
+    )
+    result = export(asked)
+    variant = result.manifest.variant()
+    assert variant.format == next(f for f in load_target(target).limits.formats if f in ("c", "onnx"))
+    assert result.variants[0].drop == 0 and result.choice.held
+    assert variant.format != "c" or variant.fidelity["bit_equal_rows"] == variant.fidelity["rows"] > 1000

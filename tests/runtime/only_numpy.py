@@ -14,7 +14,7 @@ found = {d.metadata["Name"].lower() for d in distributions()} - TEST_TOOLS
 if found != {"numpy", "edgekit-runtime"}:
     sys.exit(f"the small install brings more than numpy: {sorted(found)}")
 for name in backend_names():
-    if not backend(name).extra:  # compiled code needs no interpreter
+    if backend(name).native:  # compiled code needs no interpreter
         continue
     try:
         backend(name).open(b"")

@@ -15,7 +15,7 @@ from edgekit_runtime.bundle import write_bundle
 from edgekit_runtime.cli import main
 from edgekit_runtime.errors import BackendError, BundleError, MissingRequirement, UsageError
 from edgekit_runtime.manifest import Binding, Expectation, TensorInfo, Variant
-from edgekit_runtime.native import build_for, machine
+from edgekit_runtime.native import machine, member_to_run
 from edgekit_runtime.samples import array_bytes
 from edgekit_runtime.selftest import selftest
 
@@ -177,13 +177,20 @@ def test_an_altered_build_is_not_even_looked_at(tmp_path):
         Runtime.open(path, trust=True)
 
 
-def test_variants_without_builds_need_no_trust():
+def test_code_without_a_list_of_builds_needs_trust_all_the_same(tmp_path):
+    """A bundle that names a library as the variant's own file must not slip through."""
+    path = bundle_of(tmp_path, library(tmp_path, ROWS), machine())
+    with Bundle.open(path) as bundle:
+        variant = replace(bundle.manifest.variant(), file="models/c/model.so", builds={})
+        manifest = bundle.manifest.replace(variants=(variant,), files={})
+        members = {name: bundle.read(name) for name in bundle.manifest.files}
+    write_bundle(tmp_path / "b.edgekit", manifest, members)
+    with pytest.raises(UsageError, match="native code.*--trust"):
+        Runtime.open(tmp_path / "b.edgekit")
+    with Runtime.open(tmp_path / "b.edgekit", trust=True) as model:
+        assert model.tensors(X[0])["y"].tolist() == [2, 4, 6]
+
+
+def test_variants_for_an_interpreter_need_no_trust():
     manifest, _ = double_manifest()
-    assert build_for(manifest.variant(), trust=False) == "models/double.tflite"
-
-
-def test_doctor_loads_a_library_of_this_machine():
-    from edgekit_runtime.doctor import probe
-
-    finding = probe("plain")
-    assert finding.state == "works" and finding.detail == "1"
+    assert member_to_run(manifest.variant(), native=False, trust=False) == "models/double.tflite"

@@ -13,9 +13,10 @@ from edgekit_converters.recipe import Converted, Pass, PassContext
 from edgekit_converters.registry import FORMATS, pass_class, pass_names
 from edgekit_runtime.plain import PlainDataError, decode
 
-PRECISIONS = ("fp32", "fp16", "dynamic", "int8", "w8a16", "auto")
+PRECISIONS = ("fp32", "fp16", "dynamic", "int8", "w8a16", "fp64", "int32", "auto")
 # As typed to Ultralytics (half, int8=True), optimum (int8-dynamic, int8x16), TensorFlow (16x8), torchao (w8a8), …
 _PRECISION_WORDS = {
+    "64": "fp64", "double": "fp64", "float64": "fp64", "f64": "fp64", "exact": "fp64", "fixed": "int32",
     "32": "fp32", "float": "fp32", "float32": "fp32", "f32": "fp32", "full": "fp32", "none": "fp32", "no": "fp32",
     "false": "fp32", "int8=false": "fp32", "half=false": "fp32",
     "16": "fp16", "half": "fp16", "float16": "fp16", "f16": "fp16", "half=true": "fp16", "fp16=true": "fp16",
@@ -70,7 +71,7 @@ def recipe_for(precision: str, format: str, limits: TargetLimits) -> tuple[dict[
     Raises:
         UsageError: No pass does that, or the target cannot run the result.
     """
-    if precision == "fp32":
+    if precision == "fp32" or format == "c":  # plain code is written with its leaves as they shall be
         return ()
     name = f"{format}-{precision}"
     if name not in pass_names():

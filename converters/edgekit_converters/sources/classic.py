@@ -87,8 +87,12 @@ class ClassicSource(Source):
         )
 
     def traps(self, feeds: Sequence[Feeds]) -> Sequence[Feeds]:
-        """Missing values, one feature at a time, where the model takes them."""
-        missing = [i for i, f in enumerate(self.features) if f.missing]
+        """Missing values, one feature at a time, where the user's rows have some too."""
+        seen = np.zeros(len(self.features), bool)
+        for feed in feeds if not self.is_text else ():
+            (rows,) = feed.values()
+            seen |= np.isnan(rows).any(axis=0)
+        missing = np.flatnonzero(seen).tolist()
         made = []
         for turn, feature in enumerate(missing * (1 if len(missing) >= _TRAPS else _TRAPS)):
             if turn == _TRAPS or not feeds:

@@ -76,14 +76,16 @@ class Backend(ABC):
     Attributes:
         name: What it is called in manifests and on the command line.
         package: Import name of what it needs.
-        extra: The ``edgekit-runtime[...]`` extra that brings it; empty where it needs none.
+        extra: The ``edgekit-runtime[...]`` extra that brings it.
         formats: Model formats it opens.
+        native: Whether its models are machine code, which may do anything and runs only where the user trusts it.
     """
 
     name: ClassVar[str]
     package: ClassVar[str]
     extra: ClassVar[str]
     formats: ClassVar[tuple[str, ...]]
+    native: ClassVar[bool] = False
 
     @abstractmethod
     def version(self) -> Optional[str]:
@@ -108,10 +110,6 @@ class Backend(ABC):
     def probe_model(self) -> bytes:
         """A model of one operation that gives ``2 * x`` for a float32 input of shape (1, 4), for `doctor`."""
 
-    def probe(self, value: np.ndarray) -> np.ndarray:
-        """What `probe_model` makes of `value` (float32, shape (1, 4)): twice of it, if the interpreter works."""
-        return self.open(self.probe_model(), threads=1).run([value])[0]
-
 
 def check_threads(threads: Optional[int]) -> None:
     """Refuse a number of threads below 1.
@@ -126,10 +124,6 @@ def check_threads(threads: Optional[int]) -> None:
 def missing(absent: Backend) -> MissingRequirement:
     """The error that says how to install a back end's interpreter."""
     return MissingRequirement(
-        f"the {absent.name} back end needs {absent.package}, which is not installed", install_line(absent)
+        f"the {absent.name} back end needs {absent.package}, which is not installed",
+        f'pip install "edgekit-runtime[{absent.extra}]"',
     )
-
-
-def install_line(absent: Backend) -> str:
-    """The line that installs a back end's interpreter."""
-    return f'pip install "edgekit-runtime[{absent.extra}]"' if absent.extra else "pip install edgekit-runtime"

@@ -28,8 +28,9 @@ from typing import Any, Optional
 
 import numpy as np
 
-from edgekit_runtime.backends.base import Backend, FileTensor, Model, Session, check_threads
+from edgekit_runtime.backends.base import Backend, FileTensor, Model, Session, check_threads, missing
 from edgekit_runtime.errors import BackendError, MissingRequirement
+from edgekit_runtime.native import machine
 
 ABI = 1
 _ELF = b"\x7fELF"
@@ -96,7 +97,7 @@ def _segments_end(data: bytes) -> int:
         numbers = struct.unpack_from("=IIQQQQ" if wide else "=IIIII", data, place)
         offset, length = (numbers[2], numbers[5]) if wide else (numbers[1], numbers[4])
         ends.append(offset + length)
-    return max(ends)
+    return int(max(ends))
 
 
 def _in_memory(data: bytes) -> tuple[int, str]:
@@ -221,8 +222,9 @@ class Plain(Backend):
 
     name = "plain"
     package = "ctypes"
-    extra = ""
+    extra = "plain"
     formats = ("c",)
+    native = True
 
     def version(self) -> Optional[str]:
         """Version of the interface between libraries and this runtime; None where there are no Linux libraries."""
@@ -231,26 +233,22 @@ class Plain(Backend):
     def open(self, model: Model, *, threads: Optional[int] = None) -> PlainSession:
         """Load a build for this machine. One thread whatever is asked for."""
         if self.version() is None:
-            raise MissingRequirement("plain code in bundles is built for Linux alone", "compile its sources here")
+            raise missing(self)
         return PlainSession(model, threads)
 
     def probe_model(self) -> bytes:
-        """There is none that every machine runs: the C library's own mathematics stand for it, where there are any."""
-        with Path("/proc/self/maps").open() as lines:
-            found = {line.split(maxsplit=5)[5].strip() for line in lines if "/libm.so" in line or "/libm-" in line}
-        if not found:
-            raise BackendError("this system has no library to try loading with", "run a bundle's self-test instead")
-        return Path(min(found)).read_bytes()
+        """``2 * x`` compiled for this machine.
 
-    def probe(self, value: np.ndarray) -> np.ndarray:
-        """Twice of each value by ``ldexpf`` of a library that is loaded as a bundle's is."""
-        library = _Library(self.probe_model())
-        try:
-            double = library.code.ldexpf
-            double.argtypes, double.restype = (ctypes.c_float, ctypes.c_int), ctypes.c_float
-            return np.array([[double(float(v), 1) for v in row] for row in value], np.float32)
-        finally:
-            library.close()
+        Raises:
+            MissingRequirement: It comes for common machines alone.
+        """
+        probe = Path(__file__).parent / "probes" / f"double-{machine()}.so"
+        if not probe.is_file():
+            raise MissingRequirement(
+                f"there is no probe of compiled code for {machine()}",
+                "run the self-test of a bundle with a build for it",
+            )
+        return probe.read_bytes()
 
 
 BACKEND = Plain()

@@ -134,6 +134,10 @@ def inspect_command(bundle: Bundle_, json: Json_ = False) -> None:
         ("runs on", "left"),
     ]
     table(out, columns, rows)
+    for v in manifest.variants:
+        if v.sizes:
+            sizes = ", ".join(f"{name} {size:,} bytes" for name, size in v.sizes.items())
+            out.print(f"{v.name}: code and tables {sizes}", markup=False, soft_wrap=True)
     for used in manifest.data:
         classes = f", {len(used.classes)} classes" if used.classes else ""
         out.print(f"{used.role:<12} {used.samples} samples{classes}, {used.origin} ({used.sha256[:12]})")

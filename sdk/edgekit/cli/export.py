@@ -192,13 +192,12 @@ def _print(out: Console, result: ExportResult, speed: Speed, max_drop: float | N
         out.print("[yellow]accuracy was not measured[/] (no labelled --data)")
     if max_drop is not None:
         out.print(f"contract: drop at most {max_drop:g} - {'held' if result.choice.held else '[red]broken[/]'}")
-    bundle, extra = result.bundle, _extra(result)
+    bundle = result.bundle
     trust = " --trust" if result.manifest.variant().builds else ""  # native code runs on the user's word alone
-    needed = f'"edgekit-runtime[{extra}]"' if extra and not trust else "edgekit-runtime"
     written = f"\nbundle  {bundle}\n" + (f"report  {report}\n" if report else "")
     out.print(f"{written}next    edgekit run{trust} {bundle} INPUT", soft_wrap=True, markup=False)
     out.print(
-        f"        on the device: pip install {needed} && edgekit-runtime selftest{trust} {bundle.name}",
+        f'        on the device: pip install "edgekit-runtime[{_extra(result)}]" && edgekit-runtime selftest{trust} {bundle.name}',
         soft_wrap=True,
         markup=False,
     )
@@ -206,5 +205,7 @@ def _print(out: Console, result: ExportResult, speed: Speed, max_drop: float | N
 
 def _extra(result: ExportResult) -> str:
     from edgekit.targets import load_target
+    from edgekit_runtime.backends import backend
 
-    return load_target(result.manifest.target).extra
+    first = backend(result.manifest.variant().backends[0])
+    return first.extra if first.native else load_target(result.manifest.target).extra

@@ -9,6 +9,6 @@ TARGET = Target(
     limits=TargetLimits(formats=("c",), precisions=("fp64", "fp32", "int32")),
     backends={"c": ("plain",)},
     python=("3.9", "3.10", "3.11", "3.12", "3.13"),
-    extra="",
+    extra="plain",
     notes=("Classic models (scikit-learn, XGBoost, LightGBM) alone become plain code; --unpack DIR writes it out.",),
 )
