@@ -197,7 +197,8 @@ def _print(out: Console, result: ExportResult, speed: Speed, max_drop: float | N
     written = f"\nbundle  {bundle}\n" + (f"report  {report}\n" if report else "")
     out.print(f"{written}next    edgekit run{trust} {bundle} INPUT", soft_wrap=True, markup=False)
     out.print(
-        f'        on the device: pip install "edgekit-runtime[{_extra(result)}]" && edgekit-runtime selftest{trust} {bundle.name}',
+        f'        on the device: pip install "edgekit-runtime[{_extra(result)}]" '
+        f"&& edgekit-runtime selftest{trust} {bundle.name}",
         soft_wrap=True,
         markup=False,
     )
