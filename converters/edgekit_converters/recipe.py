@@ -32,7 +32,7 @@ class Converted:
         tools: Package name to version of what took part.
         beside: Files that belong to it and lie in its folder, as a C source's header.
         builds: Machine to the library that is compiled for it, where `path` is source code.
-        sizes: Machine to bytes of code and tables, where `path` is source code.
+        sizes: Machine to bytes of code and tables, where `path` is source code; the target's own machine first.
     """
 
     path: Path
@@ -53,8 +53,8 @@ class Converted:
 
     @property
     def bytes(self) -> int:
-        """Size of the file; of source code that of this machine's code and tables."""
-        return self.sizes[machine()] if self.sizes else self.path.stat().st_size
+        """Size of the file; of source code that of its code and tables on the first machine of `sizes`."""
+        return next(iter(self.sizes.values())) if self.sizes else self.path.stat().st_size
 
     @property
     def name(self) -> str:

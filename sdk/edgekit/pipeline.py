@@ -194,6 +194,8 @@ class _Export:
             model = lower(self.source, self.folder, limits)
             stage.file = model.path
             stage.note = ", ".join(f"{k} {v}" for k, v in list(model.tools.items())[:2])
+            if model.sizes:
+                stage.note = "code and tables: " + ", ".join(f"{k} {v:,} bytes" for k, v in model.sizes.items())
             if format_ != "c":
                 self.fidelity = self._compare(model)
                 self._warn_of_gaps()

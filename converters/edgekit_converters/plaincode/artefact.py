@@ -18,6 +18,7 @@ from edgekit_converters.plaincode.compiler import (
     object_size,
 )
 from edgekit_converters.plaincode.emitter import emitter
+from edgekit_converters.plaincode.ir import Trees
 from edgekit_converters.plaincode.library import input_dtype, library_code
 from edgekit_converters.recipe import Converted
 from edgekit_runtime.manifest import Binding
@@ -55,7 +56,7 @@ def write_code(source: ClassicSource, folder: Path, limits: TargetLimits) -> Con
     return Converted(
         model,
         "c",
-        PRECISIONS[settings.leaves],
+        PRECISIONS[settings.leaves if any(source.program.of_kind(Trees)) else "exact"],
         (Binding(taken.name, taken.name, taken.shape, dtype),),
         tuple(Binding(o.name, o.name, o.shape, "float64") for o in source.outputs),
         recipe=({"emit": "c", "prefix": settings.prefix, "layout": settings.layout, "leaves": settings.leaves},),
@@ -87,7 +88,8 @@ def _build(
 
     with ThreadPoolExecutor(_COMPILERS) as pool:
         made = dict(zip(names, pool.map(build, names), strict=True))
+    order = sorted(made, key=lambda n: names[n] not in limits.machines)
     return (
         {names[n]: library for n, (library, _) in made.items() if library is not None},
-        {names[n]: size for n, (_, size) in made.items()},
+        {names[n]: made[n][1] for n in order},
     )

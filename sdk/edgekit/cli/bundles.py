@@ -35,10 +35,35 @@ def benchmark_command(
     trust: Trust_ = False,
     json: Json_ = False,
 ) -> None:
-    """Latency on this machine, kept in the sidecar beside the bundle."""
+    """Latency on this machine, kept in the sidecar beside the bundle; instructions where it is for a Cortex-M."""
+    if _counted(bundle, variant, json):
+        return
     _runtime_cli(
         "benchmark", bundle, variant, backend, json, [], [f"--seconds={seconds}", *(["--trust"] if trust else [])]
     )
+
+
+def _counted(bundle: Path, variant: str | None, as_json: bool) -> bool:
+    """Whether the bundle is for a Cortex-M; then its instructions were counted and printed."""
+    from edgekit.cli.show import console, print_json
+    from edgekit.instructions import count, processor_of
+    from edgekit_runtime import Bundle
+
+    with Bundle.open(bundle) as opened:
+        if not processor_of(opened.manifest, variant):
+            return False
+    found = count(bundle, variant)
+    if as_json:
+        print_json(vars(found))
+        return True
+    console(False).print(
+        f"{found.variant} on {found.processor}: {found.instructions:,.0f} instructions a prediction "
+        f"(instructions, not time; {found.emulator}, mean of {found.rows} golden samples), {found.flash_bytes:,} bytes "
+        f"of flash; answers are {found.largest:.2g} off at most",
+        markup=False,
+        soft_wrap=True,
+    )
+    return True
 
 
 def _runtime_cli(

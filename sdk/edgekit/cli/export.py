@@ -196,6 +196,10 @@ def _print(out: Console, result: ExportResult, speed: Speed, max_drop: float | N
     trust = " --trust" if result.manifest.variant().builds else ""  # native code runs on the user's word alone
     written = f"\nbundle  {bundle}\n" + (f"report  {report}\n" if report else "")
     out.print(f"{written}next    edgekit run{trust} {bundle} INPUT", soft_wrap=True, markup=False)
+    if any(name.startswith("cortex-") for name in result.manifest.variant().sizes):
+        out.print(f"        instructions: edgekit benchmark {bundle}", soft_wrap=True, markup=False)
+        out.print("        the C for your firmware: export with --unpack DIR", soft_wrap=True, markup=False)
+        return
     out.print(
         f'        on the device: pip install "edgekit-runtime[{_extra(result)}]" '
         f"&& edgekit-runtime selftest{trust} {bundle.name}",

@@ -18,6 +18,11 @@ TARGETS = {
     "coral": "edgekit.targets.coral:TARGET",
     "generic-cpu": "edgekit.targets.generic_cpu:TARGET",
     "generic-c": "edgekit.targets.generic_c:TARGET",
+    "cortex-m0": "edgekit.targets.cortex_m:M0",
+    "cortex-m3": "edgekit.targets.cortex_m:M3",
+    "cortex-m4": "edgekit.targets.cortex_m:M4",
+    "cortex-m7": "edgekit.targets.cortex_m:M7",
+    "cortex-m33": "edgekit.targets.cortex_m:M33",
 }
 FAMILIES = {
     "pi": "pi5",
