@@ -60,6 +60,8 @@ def test_xgboost_other_estimators_and_answers() -> None:
         assert ("predict_proba" in program.methods) == (objective == "binary:hinge")
     agree(xgboost.XGBClassifier(**SMALL).fit(x, np.stack([y, 1 - y, x[:, 0] > 14], 1).astype(int)), x)
     agree(xgboost.XGBRFClassifier(**SMALL).fit(x, y), x)
+    own = {"objective": lambda true, said: (said - true, np.ones_like(said))}
+    agree(xgboost.XGBClassifier(**SMALL, **own).fit(x, y), x)
     rows, target = data("diabetes")
     agree(xgboost.XGBRFRegressor(**SMALL).fit(rows, target), rows)
     agree(xgboost.XGBRanker(**SMALL).fit(rows, (target // 70).astype(int), qid=np.arange(len(target)) // 20), rows)

@@ -158,6 +158,23 @@ def test_random_models(draw: st.DataObject) -> None:
     agree(model, x, infinite=kind in ("histograms", "isolation"), count=120)
 
 
+def test_infinity_passes_a_split_between_missing_and_not() -> None:
+    import lightgbm
+
+    random = np.random.default_rng(0)
+    x = random.normal(size=(300, 2))
+    x[::2, 0] = np.nan
+    y = np.isnan(x[:, 0]) + 0.01 * x[:, 1]
+    for model in (
+        se.HistGradientBoostingRegressor(max_iter=4),
+        lightgbm.LGBMRegressor(n_estimators=4, verbose=-1),
+    ):
+        program = agree(model.fit(x, y), x, infinite=True)
+        assert any(program.of_kind(ir.Clip))
+    (trees,) = agree(se.RandomForestRegressor(5, random_state=0).fit(x, y), x).of_kind(ir.Trees)
+    assert trees.threshold.max() == np.finfo(np.float32).max
+
+
 def test_a_chain_ten_thousand_deep_is_read_without_recursion() -> None:
     from edgekit_converters.plaincode.readers.forest import Tree, add_trees
 

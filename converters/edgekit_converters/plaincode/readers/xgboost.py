@@ -79,6 +79,7 @@ class _Model:
     margin: Register
     link: str
     objective: str
+    classes: int
 
     def value(self) -> Register:
         """What the booster's own ``predict`` gives."""
@@ -97,10 +98,11 @@ class _Model:
     def classifier(self) -> Part:
         """A classifier's methods."""
         part = Part({}, {"output_margin"})
-        if self.link == "softmax":
-            classes = tuple(range(self.margin.width))
+        if self.classes > 1:
+            classes = tuple(range(self.classes))
             part.methods["predict"] = (Answer(self.builder.add(Argmax(self.margin)), classes),)
-            part.methods["predict_proba"] = (Answer(self.builder.add(Softmax(self.margin, single=True))),)
+            if self.link == "softmax":  # else the user's own objective was trained
+                part.methods["predict_proba"] = (Answer(self.builder.add(Softmax(self.margin, single=True))),)
         else:
             half = {"logistic": _over_half(), "hinge": 0.0}.get(self.link, 0.5)
             each = [self.margin]
@@ -174,7 +176,7 @@ def _model(
         source = builder.add(Impute(source, np.full(source.width, np.nan), missing=float(np.float32(missing))))
     link = _LINKS[found.objective]
     margin = _margin(builder, source, found, link, in_place=in_place, early=early)
-    return _Model(builder, margin, link, found.objective), found
+    return _Model(builder, margin, link, found.objective, found.classes), found
 
 
 def read_booster(builder: Builder, model: Any, source: Register) -> Part:
@@ -191,9 +193,10 @@ def read_file(builder: Builder, model: XGBoostFile, source: Register) -> Part:
 
 def _live(builder: Builder, model: Any, source: Register) -> _Model:
     if not model.__sklearn_is_fitted__():
-        fitted(model, "an ensemble of trees")
+        fitted(model, "trees")
     file = from_booster(model.get_booster())
-    return _model(builder, file, source, in_place=True, early=True, missing=float(model.missing))[0]
+    missing = np.nan if model.missing is None else float(model.missing)
+    return _model(builder, file, source, in_place=True, early=True, missing=missing)[0]
 
 
 def read_classifier(builder: Builder, model: Any, source: Register) -> Part:
