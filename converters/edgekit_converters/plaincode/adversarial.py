@@ -15,7 +15,7 @@ import numpy as np
 from edgekit_converters.plaincode import ir, reference
 
 _WALKED = 0.5
-_SPECIAL = 0.1
+_SPECIAL = 0.25
 
 
 def adversarial_rows(
@@ -46,10 +46,20 @@ def adversarial_rows(
         if found is not None:
             feature, threshold = found
             made[row, feature] = random.choice(_around(threshold))
-    for row in np.flatnonzero(~walked | (random.random(count) < _SPECIAL)):
+    for row in np.flatnonzero(~walked):
         for feature in random.integers(len(values), size=random.integers(1, 4)):
-            if len(values[feature]):
-                made[row, feature] = random.choice(values[feature])
+            if len(values[feature][0]):
+                made[row, feature] = random.choice(values[feature][0])
+    # The first special value of each feature, then the second of each, …, so that few rows show the most.
+    specials = [
+        (feature, special[rank])
+        for rank in range(max(len(special) for _, special in values))
+        for feature, (_, special) in enumerate(values)
+        if rank < len(special)
+    ]
+    for place, row in enumerate(random.permutation(count)[: int(count * _SPECIAL)]):
+        feature, value = specials[place % len(specials)]
+        made[row, feature] = value
     return made
 
 
@@ -72,24 +82,22 @@ def _around(threshold: float) -> np.ndarray:
     return np.asarray(found[np.abs(found) <= np.finfo(np.float32).max])
 
 
-def _values(program: ir.Program, index: int, thresholds: np.ndarray, infinite: bool) -> np.ndarray:
-    """What to try in one feature."""
+def _values(program: ir.Program, index: int, thresholds: np.ndarray, infinite: bool) -> tuple[np.ndarray, np.ndarray]:
+    """What to try in one feature: many of one sort, and few that are special, so that these are not lost among them."""
     feature = program.features[index]
+    special = [np.nan] if feature.missing else []
     if feature.kind == ir.CATEGORY:
-        found = [np.arange(-1.0, len(feature.categories))]
-    elif len(categories := _categories(program, index)):
-        found = [categories]  # libraries differ in what they make of other than whole numbers, and none is a category
-    else:
-        found = [_around(t) for t in thresholds.tolist()] + [np.array([0.0, -0.0, 1e-35, -1e-35, 1e-38, 1.0])]
-        if infinite:
-            found.append(np.array([np.inf, -np.inf]))
-    if feature.missing:
-        found.append(np.array([np.nan]))
-    return np.concatenate(found)
+        return np.arange(float(len(feature.categories))), np.array([-1.0, *special])
+    categories = _categories(program, index)
+    if len(categories):  # libraries differ in what they make of other than whole numbers, and none is a category
+        return categories, np.array([-1.0, categories.max() + 1, categories.max() + 1000, *special])
+    special += [*([np.inf, -np.inf] if infinite else []), 0.0, -0.0, 1e-35, -1e-35, 1e-38, 1.0]
+    hugging = [_around(t) for t in thresholds.tolist()]
+    return np.concatenate(hugging) if hugging else np.empty(0), np.array(special)
 
 
 def _categories(program: ir.Program, index: int) -> np.ndarray:
-    """Numbers that stand for categories of a number feature, and some that stand for none."""
+    """Numbers that stand for categories of a number feature; empty where none do."""
     known: set[float] = set()
     for step in program.steps:
         if isinstance(step, (ir.Replace, ir.Encode, ir.KnownOnly)):
@@ -101,9 +109,7 @@ def _categories(program: ir.Program, index: int) -> np.ndarray:
                 if _origin(program, step.source, column) == index:
                     used = np.unique(step.category_set[(step.feature == column) & category])
                     known |= {float(v) for s in used.tolist() for v in step.sets[s]}
-    if not known:
-        return np.empty(0)
-    return np.array(sorted(known | {max(known) + 1, max(known) + 1000, -1.0}))
+    return np.array(sorted(known), np.float64)
 
 
 def _origin(program: ir.Program, register: ir.Register, column: int) -> int:

@@ -131,7 +131,7 @@ def read_regressor(builder: Builder, model: Any, source: Register) -> Part:
 
 def _live(model: Any, source: Register) -> Any:
     if not model.__sklearn_is_fitted__():
-        fitted(model, "an ensemble of trees")
+        fitted(model, "trees")
     return fitted(model, source=source).booster_
 
 

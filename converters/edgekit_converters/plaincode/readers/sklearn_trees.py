@@ -27,11 +27,11 @@ def tree_of(model: Any, values: np.ndarray | None = None, columns: np.ndarray | 
         columns: Columns that it was trained on, all by default.
     """
     nodes = fitted(model, "tree_").tree_.__getstate__()["nodes"]
-    own = model.tree_.value
+    own, feature = model.tree_.value, np.maximum(nodes["feature"], 0)  # leaves have a negative one
     return Tree(
         left=nodes["left_child"],
         right=nodes["right_child"],
-        feature=nodes["feature"] if columns is None else np.asarray(columns)[nodes["feature"]],
+        feature=feature if columns is None else np.asarray(columns)[feature],
         threshold=largest32(nodes["threshold"]),
         missing_left=nodes["missing_go_to_left"],
         values=own.reshape(len(own), -1) if values is None else values,

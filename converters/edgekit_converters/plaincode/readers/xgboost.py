@@ -5,8 +5,8 @@ How xgboost 3.2 adds on a CPU, found by comparing its margins bit by bit with nu
 * A row is rounded to float32; a node asks ``x < split``; a category in the node's set goes right (its code is the whole
   part of x; only that of numbers between -1 and 0, which are no codes, is 0 here and none there).
 * A sum begins with the base margin; leaves are added in the order of the trees, each to its group's sum, in float32.
-* The base margin is the saved ``base_score`` through the link: ``-log(1 / p - 1)`` with ``1 / p - 1`` in float32, or
-  ``log``, rounded to float32 at the end.
+* The base margin is the saved ``base_score`` through the link in float32: ``-logf(1 / p - 1)``, or ``logf(p)``. It is
+  xgboost's own where xgboost is installed; else, from a file alone, all sums may differ in the last bit.
 * DART, `Booster.predict` (a DMatrix): ``sum + weight * leaf``. Estimators predict in place, where each tree is run on
   its own upon the base margin: ``sum + ((base + leaf) - base) * weight``. Both are a constant of the leaf.
 * Estimators stop at the best round where there was early stopping; boosters do not.
@@ -16,6 +16,7 @@ So ``output_margin`` is equal to the bit. Answers that go through exp are not (i
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +79,7 @@ class _Model:
     margin: Register
     link: str
     objective: str
+    classes: int
 
     def value(self) -> Register:
         """What the booster's own ``predict`` gives."""
@@ -96,10 +98,11 @@ class _Model:
     def classifier(self) -> Part:
         """A classifier's methods."""
         part = Part({}, {"output_margin"})
-        if self.link == "softmax":
-            classes = tuple(range(self.margin.width))
+        if self.classes > 1:
+            classes = tuple(range(self.classes))
             part.methods["predict"] = (Answer(self.builder.add(Argmax(self.margin)), classes),)
-            part.methods["predict_proba"] = (Answer(self.builder.add(Softmax(self.margin, single=True))),)
+            if self.link == "softmax":  # else the user's own objective was trained
+                part.methods["predict_proba"] = (Answer(self.builder.add(Softmax(self.margin, single=True))),)
         else:
             half = {"logistic": _over_half(), "hinge": 0.0}.get(self.link, 0.5)
             each = [self.margin]
@@ -114,6 +117,24 @@ class _Model:
         return part
 
 
+def _base_margin(objective: str, link: str, score: np.float32) -> float:
+    """A base score through its link, as the library that is installed here does it; else correctly rounded.
+
+    It takes the C library's ``logf``, which is off by one unit in the last place now and then, and every sum begins
+    there. So a booster without trees is asked.
+    """
+    if importlib.util.find_spec("xgboost") is not None:
+        import xgboost
+
+        settings = {"objective": objective, "base_score": float(score), "verbosity": 0, "nthread": 1}
+        row = xgboost.DMatrix(np.zeros((1, 1), np.float32), label=np.ones(1))
+        return float(xgboost.train(settings, row, num_boost_round=0).predict(row, output_margin=True)[0])
+    with np.errstate(all="ignore"):
+        if link == "exp":
+            return float(np.log(np.float64(score)))
+        return float(-np.log(np.float64(np.float32(1) / score - np.float32(1))))
+
+
 def _margin(builder: Builder, source: Register, found: Ensemble, link: str, *, in_place: bool, early: bool) -> Register:
     """The sum of the trees."""
     used = len(found.trees)
@@ -122,11 +143,9 @@ def _margin(builder: Builder, source: Register, found: Ensemble, link: str, *, i
             raise ConversionError(f"the model has no round {found.best_round}, its best one", "train it again")
         used = int(found.rounds[found.best_round + 1])
     base = found.base_score
-    with np.errstate(all="ignore"):
-        if link == "logistic":
-            base = (-np.log((np.float32(1) / base - np.float32(1)).astype(np.float64))).astype(np.float32)
-        elif link == "exp":
-            base = np.log(base.astype(np.float64)).astype(np.float32)
+    if link in ("logistic", "exp"):
+        distinct, places = np.unique(base, return_inverse=True)
+        base = np.array([_base_margin(found.objective, link, s) for s in distinct], np.float32)[places]
     trees = found.trees[:used]
     if found.weights is not None:
         for i, tree in enumerate(trees):
@@ -157,7 +176,7 @@ def _model(
         source = builder.add(Impute(source, np.full(source.width, np.nan), missing=float(np.float32(missing))))
     link = _LINKS[found.objective]
     margin = _margin(builder, source, found, link, in_place=in_place, early=early)
-    return _Model(builder, margin, link, found.objective), found
+    return _Model(builder, margin, link, found.objective, found.classes), found
 
 
 def read_booster(builder: Builder, model: Any, source: Register) -> Part:
@@ -174,9 +193,10 @@ def read_file(builder: Builder, model: XGBoostFile, source: Register) -> Part:
 
 def _live(builder: Builder, model: Any, source: Register) -> _Model:
     if not model.__sklearn_is_fitted__():
-        fitted(model, "an ensemble of trees")
+        fitted(model, "trees")
     file = from_booster(model.get_booster())
-    return _model(builder, file, source, in_place=True, early=True, missing=float(model.missing))[0]
+    missing = np.nan if model.missing is None else float(model.missing)
+    return _model(builder, file, source, in_place=True, early=True, missing=missing)[0]
 
 
 def read_classifier(builder: Builder, model: Any, source: Register) -> Part:

@@ -161,7 +161,8 @@ def _column(tree: dict[str, Any], name: str, kind: Any, size: int) -> np.ndarray
     found = np.asarray(tree[name])
     if found.ndim != 1 or len(found) != size or (size and found.dtype.kind not in "biuf"):
         raise ValueError(f"{name} is no list of {size} numbers")
-    return found.astype(kind)
+    with np.errstate(over="ignore"):  # infinity is refused where thresholds and leaves are checked
+        return found.astype(kind)
 
 
 def _tree(tree: dict[str, Any]) -> Tree:
