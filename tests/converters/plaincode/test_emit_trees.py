@@ -115,7 +115,10 @@ def test_corners(tmp_path: Path) -> None:
         replace(plain, trees=400, depth=3, outputs=3, per_tree=True, single=True),
         replace(plain, trees=3, depth=14, few_leaves=True, outputs=2),
     ]
-    check(tmp_path, [trees_of(s) for s in corners], np.random.default_rng(1))
+    close = trees_of(replace(plain, trees=20, single_key=False, features=2))  # thresholds a few units apart
+    nearly = 1.0 + np.random.default_rng(2).integers(0, 40, len(close.threshold)) * 2.0**-52
+    steps = [*map(trees_of, corners), replace(close, threshold=nearly), replace(close, threshold=nearly * 2.0**-30)]
+    check(tmp_path, steps, np.random.default_rng(1))
 
 
 def test_no_undefined_behaviour(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgekit_converters.plaincode.emitters.c import trees_input
+from edgekit_converters.plaincode.emitters.c.trees_numbers import numbers
 from edgekit_converters.plaincode.emitters.c.trees_plan import Plan
 from edgekit_converters.plaincode.emitters.c.trees_sums import Sums
 from edgekit_converters.plaincode.emitters.c.trees_text import lines, literal, table
@@ -23,16 +24,14 @@ _Part = tuple[int, int, int, int]
 
 def branch_code(plan: Plan, settled: Sums, name: str) -> str:
     """The C of one function, ``static void NAME(const KEY *x, OUT *out)``, and what it calls."""
-    writer = _Writer(plan, settled, name)
+    row = numbers(plan, name, quick=False)
+    writer = _Writer(plan, settled, name, row.keys)
     calls = writer.run()
-    fill, numbers = trees_input.row_numbers(plan, name)
     body = "".join(
         f"    total = {c}(key, total);\n" if settled.width == 1 else f"    {c}(key, total);\n" for c in calls
     )
     return lines(
-        trees_input.key_function(plan, name) if trees_input.numeric_slots(plan) else "",
-        trees_input.category_function(plan, name),
-        fill,
+        row.code,
         writer.leaf_table(),
         "#if defined(__GNUC__) /* or all trees would become one function */\n"
         f"#define {name.upper()}_APART __attribute__((noinline))\n#else\n#define {name.upper()}_APART\n#endif\n",
@@ -41,7 +40,7 @@ def branch_code(plan: Plan, settled: Sums, name: str) -> str:
         "{\n"
         f"    uint32_t key[{len(plan.slots)}];\n"
         f"{settled.begin()}"
-        f"    {numbers}(x, key);\n"
+        f"    {row.function}(x, key);\n"
         f"{body}"
         f"{settled.end()}"
         "}\n",
@@ -62,9 +61,9 @@ def _groups(plan: Plan) -> list[range]:
 class _Writer:
     """Collects functions. A part of a tree is (first node, nodes, first leaf, tree)."""
 
-    def __init__(self, plan: Plan, settled: Sums, name: str) -> None:
+    def __init__(self, plan: Plan, settled: Sums, name: str, keys: np.ndarray) -> None:
         self.plan, self.settled, self.name = plan, settled, name
-        self.keys = trees_input.node_keys(plan).tolist()
+        self.keys = keys.tolist()
         self.slot, self.left = plan.slot.tolist(), plan.left.tolist()
         self.ids, self.output = settled.ids.tolist(), settled.output.tolist()
         rows = settled.leaves.tolist()

@@ -10,26 +10,26 @@ from __future__ import annotations
 import numpy as np
 
 from edgekit_converters.plaincode.emitters.c import trees_input
+from edgekit_converters.plaincode.emitters.c.trees_numbers import Numbers, numbers
 from edgekit_converters.plaincode.emitters.c.trees_plan import Plan
 from edgekit_converters.plaincode.emitters.c.trees_sums import Sums
 from edgekit_converters.plaincode.emitters.c.trees_text import lines, literal, table, unsigned_type
 
 LANES = 8
-_ROWS = 32
+_ROWS = 64
 _STACK = 16384
 
 
 def flight_code(plan: Plan, settled: Sums, name: str) -> tuple[str, str]:
     """C of ``NAME`` (a row) and ``NAME_rows`` (many), and their tables; the name of the latter, if there is one."""
-    layout = _Layout(plan, settled)
+    row = numbers(plan, name, quick=True)
+    layout = _Layout(plan, settled, row)
     many = _many(plan, settled, layout, name)
     code = lines(
-        trees_input.key_function(plan, name) if trees_input.numeric_slots(plan) else "",
-        trees_input.category_function(plan, name),
-        trees_input.row_numbers(plan, name)[0],
+        row.code,
         layout.tables(name),
         table(settled.kind, f"{name}_leaves", layout.leaves.reshape(-1), 6),
-        settled.tables(name),
+        settled.tables(name, -plan.trees % LANES),
         _step(layout, name),
         _row(plan, settled, layout, name),
         many,
@@ -40,7 +40,8 @@ def flight_code(plan: Plan, settled: Sums, name: str) -> tuple[str, str]:
 class _Layout:
     """Where nodes lie: each tree has one unused place, its root, then pairs of children, larger part first."""
 
-    def __init__(self, plan: Plan, settled: Sums) -> None:
+    def __init__(self, plan: Plan, settled: Sums, row: Numbers) -> None:
+        self.row_function = row.function
         trees, size = plan.trees, np.diff(plan.first)
         begin = 2 * (plan.first[:-1] + np.arange(trees))  # tree t has size + 1 pairs of places
         self.slots = len(plan.slots)
@@ -57,7 +58,7 @@ class _Layout:
         at[inner + 1] = pair[inner]
         inner = np.flatnonzero(plan.right > 0)
         at[inner + 1 + plan.left[inner]] = pair[inner] + 1
-        self.key[at] = trees_input.node_keys(plan)
+        self.key[at] = row.keys
         self.distance[at] = pair - at
         self.slot[at] = plan.slot
         single = begin[whole] + 1
@@ -137,9 +138,8 @@ def _step(layout: _Layout, name: str) -> str:
     )
 
 
-def _fill(plan: Plan, name: str, row: str, key: str, indent: str) -> str:
-    function = trees_input.row_numbers(plan, name)[1]
-    return f"{indent}{function}({row}, {key});\n{indent}{_last(key, len(plan.slots))} = 0; /* at leaves */\n"
+def _fill(layout: _Layout, row: str, key: str, indent: str) -> str:
+    return f"{indent}{layout.row_function}({row}, {key});\n{indent}{_last(key, layout.slots)} = 0; /* at leaves */\n"
 
 
 def _last(key: str, slots: int) -> str:
@@ -161,12 +161,18 @@ def _row(plan: Plan, settled: Sums, layout: _Layout, name: str) -> str:
         f"    const uint32_t *root = {name}_roots;\n"
         f"    uint32_t group, depth;\n"
         f"{settled.begin()}"
-        f"{_fill(plan, name, 'x', 'key', '    ')}"
+        f"{_fill(layout, 'x', 'key', '    ')}"
         f"    for (group = 0; group < {len(layout.roots) // LANES}; group++, root += {LANES}) {{\n"
         f"{begin}"
         f"        for (depth = {name}_depths[group]; depth; depth--) {{\n"
         f"{steps}"
-        "        }\n" + (f"        while ({moving}) {{\n{steps}        }}\n" if layout.checked else "") + f"{adds}"
+        "        }\n"
+        + (
+            f"        while ({moving}) {{ /* two steps cost less than to look */\n{steps}{steps}        }}\n"
+            if layout.checked
+            else ""
+        )
+        + f"{adds}"
         "    }\n"
         f"{settled.end()}"
         "}\n"
@@ -214,7 +220,7 @@ def _many(plan: Plan, settled: Sums, layout: _Layout, name: str) -> str:
         f"    for (; rows >= {LANES}; rows -= some, x += some * x_stride, out += some * out_stride) {{\n"
         f"        some = rows < {block} ? (uint32_t)rows / {LANES} * {LANES} : {block};\n"
         "        for (r = 0; r < some; r++) {\n"
-        f"{_fill(plan, name, 'x + r * x_stride', f'key + r * {stride}', '            ')}"
+        f"{_fill(layout, 'x + r * x_stride', f'key + r * {stride}', '            ')}"
         f"{begin}"
         "        }\n"
         f"        for (tree = 0; tree < {plan.trees}; tree++) {{\n"
@@ -226,7 +232,7 @@ def _many(plan: Plan, settled: Sums, layout: _Layout, name: str) -> str:
         f"                for (depth = {name}_tree_depths[tree]; depth; depth--) {{\n"
         f"{steps}"
         "                }\n"
-        + (f"                while ({moving}) {{\n{steps}                }}\n" if layout.tree_checked else "")
+        + (f"                while ({moving}) {{\n{steps}{steps}                }}\n" if layout.tree_checked else "")
         + f"{adds}"
         "            }\n"
         "        }\n"

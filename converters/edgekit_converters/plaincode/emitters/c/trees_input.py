@@ -113,20 +113,6 @@ def slot_tables(plan: Plan, name: str, wanted: bool = True) -> str:
     return table(unsigned_type(max(features)), f"{name}_features", features)
 
 
-def node_keys(plan: Plan) -> np.ndarray:
-    """(nodes,) what `row_keys` or, for float64, `row_ranks` are compared with; uint32."""
-    if not plan.step.single_key:
-        return plan.ranks
-    return plan.key + np.where(plan.step.category_set[plan.source] < 0, _OFFSET, 0)
-
-
-def row_numbers(plan: Plan, name: str) -> tuple[str, str]:
-    """C of the function that gives a row's slots as uint32 to be compared with `node_keys`; its name."""
-    if plan.step.single_key:
-        return row_keys(plan, name), f"{name}_keys"
-    return row_ranks(plan, name, "uint32_t"), f"{name}_ranks"
-
-
 def row_keys(plan: Plan, name: str) -> str:
     """``NAME_keys(x, key)``: a row's slots as unsigned keys of 32 bits, float features only."""
     count = numeric_slots(plan)
@@ -163,6 +149,18 @@ def row_keys(plan: Plan, name: str) -> str:
     )
 
 
+def sides(plan: Plan, name: str, top: str) -> tuple[str, str, str]:
+    """For a loop over slots ``i``: C of the number that stands for NaN, of the feature's place, and its table."""
+    count = numeric_slots(plan)
+    rights = sum(not s.missing_left for s in plan.slots[:count])
+    features = [s.feature for s in plan.slots]
+    straight = features == list(range(len(features)))
+    missing = f"{top}_MAX" if rights == count else f"{top}_MIN"
+    if 0 < rights < count:
+        missing = f"i < {rights} ? {top}_MAX : {top}_MIN"
+    return missing, "i" if straight else f"{name}_features[i]", slot_tables(plan, name, not straight)
+
+
 def row_ranks(plan: Plan, name: str, rank: str) -> str:
     """``NAME_ranks(x, rank)``: for each slot, how many of its thresholds are below the row's number.
 
@@ -171,13 +169,7 @@ def row_ranks(plan: Plan, name: str, rank: str) -> str:
     count = numeric_slots(plan)
     kind, top = key_type(plan), key_type(plan)[:-2].upper()
     begins = np.cumsum([0, *(len(t) for t in plan.thresholds[:count])])
-    rights = sum(not s.missing_left for s in plan.slots[:count])
-    features = [s.feature for s in plan.slots]
-    straight = features == list(range(len(features)))
-    feature = "i" if straight else f"{name}_features[i]"
-    missing = (
-        f"{top}_MAX" if rights == count else f"{top}_MIN" if rights == 0 else f"i < {rights} ? {top}_MAX : {top}_MIN"
-    )
+    missing, feature, features = sides(plan, name, top)
     numeric = (
         lines(
             table(kind, f"{name}_thresholds", np.concatenate(plan.thresholds[:count]), 8),
@@ -207,7 +199,7 @@ def row_ranks(plan: Plan, name: str, rank: str) -> str:
             f"        rank[i] = ({rank}){name}_apart(x[{feature}], i - {count}u);\n"
         )
     return lines(
-        slot_tables(plan, name, not straight),
+        features,
         numeric,
         f"static void {name}_ranks(const {float_type(plan)} *x, {rank} *rank)\n{{\n    uint32_t i;\n{body}}}\n",
     )

@@ -70,11 +70,11 @@ class Sums:
         """Whether tree t adds to output t modulo `width`."""
         return bool((self.output == np.arange(len(self.output)) % self.width).all())
 
-    def tables(self, name: str) -> str:
-        """Outputs of trees, where there must be a table."""
+    def tables(self, name: str, padding: int = 0) -> str:
+        """Outputs of trees, where there must be a table; `padding` trees more add to output 0."""
         if self.width == 1 or not len(self.output) or self.turns:
             return ""
-        return table(unsigned_type(self.width), f"{name}_outputs", self.output)
+        return table(unsigned_type(self.width), f"{name}_outputs", np.pad(self.output, (0, padding)))
 
     def begin(self, indent: str = "    ", total: str = "total") -> str:
         """Declares the totals."""
