@@ -74,7 +74,8 @@ class Sums:
         """Outputs of trees, where there must be a table."""
         if self.width == 1 or not len(self.output) or self.turns:
             return ""
-        return table(unsigned_type(self.width), f"{name}_outputs", self.output)
+        filled = np.pad(self.output, (0, -len(self.output) % 8))  # walks of eight trees at a time read whole groups
+        return table(unsigned_type(self.width), f"{name}_outputs", filled)
 
     def begin(self, indent: str = "    ", total: str = "total") -> str:
         """Declares the totals."""
