@@ -18,7 +18,15 @@ from edgekit_converters.plaincode import compiler, ir, reference
 from edgekit_converters.plaincode.emitter import EmitSettings
 from edgekit_converters.plaincode.emitters.c import EMITTER, arduino_library
 from edgekit_runtime.errors import EdgekitError
-from tests.converters.plaincode.random_programs import ANY_KINDS, EXACT_KINDS, differs, program_of, programs, rows_for
+from tests.converters.plaincode.random_programs import (
+    ANY_KINDS,
+    EXACT_KINDS,
+    differs,
+    program_of,
+    programs,
+    random_trees,
+    rows_for,
+)
 
 pytestmark = pytest.mark.tool("cc")
 _COUNT = itertools.count()
@@ -90,12 +98,28 @@ def test_random_programs_answer_as_the_reference_does(tmp_path: Path, made, seed
     check(tmp_path, made, seed)
 
 
-@pytest.mark.parametrize("kind", ["float", "double"])
-def test_every_kind_of_step_and_both_kinds_of_rows(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "layout"), [("float", "size"), ("double", "speed")])
+def test_every_kind_of_step_and_both_kinds_of_rows(tmp_path: Path, kind: str, layout: str) -> None:
     made = [program_of(4, [step, "affine", step], 7 * n) for n, step in enumerate((*EXACT_KINDS, *ANY_KINDS))]
     tried = {type(s) for p, _ in made for s in p.steps}
     assert {getattr(ir, n) for n in ir.__all__ if isinstance(getattr(ir, n), type)} - tried <= _NO_STEPS
-    check(tmp_path, made, 5, input=kind)
+    check(tmp_path, made, 5, input=kind, layout=layout)
+
+
+def test_many_rows_at_once_answer_as_one_row_does(tmp_path: Path) -> None:
+    """Trees take rows in blocks and the other steps follow row by row: also at the ends of blocks."""
+    builder = ir.Builder([ir.Feature(f"x{i}") for i in range(3)])
+    seeds = (random_trees(np.random.default_rng(seed), builder.row, 3) for seed in range(100))
+    trees = next(t for t in seeds if t.single_key and len(t.feature) > 3)
+    answers = {"m": ir.Answer(builder.add(ir.Affine(builder.add(trees), add=np.array([0.5]))))}
+    program = builder.program(answers, "blocks")
+    source = written(tmp_path, program, "m", layout="speed")
+    assert "m_m_rest(" in source.read_text(), "trees are not taken in blocks here: choose another program"
+    library = ctypes.CDLL(str(compiler.compile_library([source], tmp_path)))
+    rows = rows_for(np.random.default_rng(0), 200, 3).astype(np.float32).astype(float)
+    for count in (0, 1, 63, 64, 65, 200):
+        found = called(library, program, "m", "m", rows[:count], "float") if count else np.zeros((0, 3))
+        np.testing.assert_array_equal(found, reference.run(program, rows[:count])["m"][0] if count else found)
 
 
 def _with_tools(names: list[str], *, run: bool) -> list[object]:

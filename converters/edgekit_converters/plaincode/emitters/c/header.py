@@ -137,7 +137,9 @@ def _about(source: Source, code: str) -> str:
             "",
             "The source looks at float64 numbers: one that float rounds may cross a threshold of the source's.",
         ]
-    elif exact and source.settings.leaves == "exact":
+    elif source.error:
+        lines += ["", f"Sums of trees differ from the source's by {source.error:.2g} at most."]
+    elif exact:
         lines += ["", f"Equal to the source to the last bit: {', '.join(exact)}."]
     stack = max(source.stack.values(), default=0)
     libm = f"Of libm: {', '.join(source.libm)}." if source.libm else "Needs no libm."

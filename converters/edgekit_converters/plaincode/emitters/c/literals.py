@@ -75,10 +75,15 @@ def _filled(name: str, ctype: str, items: Sequence[str]) -> str:
 
 def table_bytes(source: str) -> int:
     """Bytes of the constant tables that a source holds, pointers counted as four."""
+    sizes = dict(BYTES)
+    sizes |= {new: BYTES[old] for old, new in re.findall(r"^typedef (u?int\d+_t) (\w+);", source, re.MULTILINE)}
+    for body, name in re.findall(r"^typedef struct {\n(.*?)\n} (\w+);", source, re.MULTILINE | re.DOTALL):
+        fields = re.findall(r"^ *(\w+) ([\w, ]+);", body, re.MULTILINE)
+        widths = [sizes.get(kind, 4) for kind, names in fields for _ in names.split(",")]
+        sizes[name] = -(-sum(widths) // max(widths, default=1)) * max(widths, default=1)
     total = sum(4 * int(count) for count in _POOL.findall(source))
-    named = {new: BYTES[old] for old, new in re.findall(r"^typedef (u?int\d+_t) (\w+);", source, re.MULTILINE)}
-    for ctype, sizes in _TABLE.findall(source):
-        total += {**BYTES, **named}.get(ctype, 4) * math.prod(int(s) for s in re.findall(r"\d+", sizes))
+    for ctype, counts in _TABLE.findall(source):
+        total += sizes.get(ctype, 4) * math.prod(int(c) for c in re.findall(r"\d+", counts))
     return total
 
 

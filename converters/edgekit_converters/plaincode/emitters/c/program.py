@@ -87,6 +87,11 @@ class Source:
         return "\n".join(part for part in (*self.definitions, *self.functions) if part)
 
     @property
+    def error(self) -> float:
+        """How far sums of trees may be from the source's, because of the leaves that were asked for."""
+        return max((t.error for t in self._trees.values()), default=0.0)
+
+    @property
     def libm(self) -> tuple[str, ...]:
         """Functions of libm that it calls."""
         return tuple(sorted({m.group(0)[:-1] for m in _LIBM.finditer(self.code)}))
