@@ -7,7 +7,7 @@ TARGET = Target(
     name="generic-cpu",
     title="any 64-bit Linux computer",
     limits=TargetLimits(formats=("onnx", "tflite"), precisions=("int8", "fp32"), max_opset=20, max_ir=10),
-    backends={"tflite": ("litert",), "onnx": ("onnx",)},
+    backends={"tflite": ("litert", "tflite"), "onnx": ("onnx",)},
     python=("3.9", "3.10", "3.11", "3.12", "3.13"),
     extra="onnx",
 )

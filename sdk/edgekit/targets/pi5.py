@@ -14,7 +14,7 @@ TARGET = Target(
         channels_last=True,
         memory_bytes=2 * 2**30,
     ),
-    backends={"tflite": ("litert",), "onnx": ("onnx",)},
+    backends={"tflite": ("litert", "tflite"), "onnx": ("onnx",)},
     python=("3.11", "3.13"),
     extra="litert",
 )
