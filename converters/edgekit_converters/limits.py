@@ -20,8 +20,8 @@ class TargetLimits:
         op_versions: Highest TFLite op version by op name (``FULLY_CONNECTED``: 11); empty for any.
         signed_activations: Whether ONNX QDQ activations must be signed and symmetric (TensorRT) or may be uint8.
         channels_last: Whether picture inputs should be height x width x channels.
-        dense_per_channel: Whether its TFLite kernels know dense layers quantized per channel. Those of before 2024 (and
-            the Edge TPU's compiler) take such a file and compute something else without a word.
+        dense_per_channel: Whether its TFLite kernels know dense layers quantized per channel. The Edge TPU's compiler
+            does not, nor does TFLite Micro of before 2024, which takes such a file and computes something else.
         integer_io: Whether quantized models take and give whole numbers (int8) at their ends.
         static_shapes: Whether every extent must be fixed, batch 1 included.
         memory_bytes: Memory a model may need (`needs.memory_bytes`), None where it does not matter.

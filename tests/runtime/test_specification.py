@@ -47,6 +47,12 @@ def test_presets_have_the_values_they_name():
     assert got == pytest.approx([(1 - 0.485) / 0.229, (1 - 0.456) / 0.224, (1 - 0.406) / 0.225], abs=1e-5)
 
 
+def test_a_grey_picture_stays_as_it_is_in_grey():
+    """Without OpenCV as well, and with numpy 1, whose rules for scalars once wrapped the sum around."""
+    ramp = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    assert np.array_equal(decode_picture(ramp, "gray")[..., 0], ramp)
+
+
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
 @pytest.mark.parametrize("size", [(64, 48), (17, 31), (100, 90)])
 def test_resizing_without_opencv_is_within_a_grey_level_of_it(interpolation, size):

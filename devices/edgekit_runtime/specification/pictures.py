@@ -148,6 +148,7 @@ def to_colour(picture: np.ndarray, colour: str) -> np.ndarray:
     if colour == "bgr":
         return np.ascontiguousarray(picture[..., ::-1])
     if colour == "gray":
-        red, green, blue = (picture[..., c] * np.uint32(w) for c, w in enumerate(_LUMA))
+        # numpy 1 looks at a scalar's value, not its type: uint8 times a small np.uint32 would be uint16 and wrap
+        red, green, blue = (picture[..., c].astype(np.uint32) * np.uint32(w) for c, w in enumerate(_LUMA))
         return np.asarray((red + green + blue + np.uint32(16384)) >> np.uint32(15), np.uint8)[..., None]
     return picture

@@ -15,7 +15,6 @@ TARGET = Target(
         precisions=("int8", "fp32"),
         op_versions=_OP_VERSIONS,
         channels_last=True,
-        dense_per_channel=False,  # 85 % of a digits network's scores were wrong with it
         memory_bytes=512 * 2**20,
         machines=("armv7l",),
     ),

@@ -15,7 +15,7 @@ TARGET = Target(
         memory_bytes=2**30,
         machines=("aarch64",),
     ),
-    backends={"tflite": ("litert",), "onnx": ("onnx",), "c": ("plain",)},
+    backends={"tflite": ("litert", "tflite"), "onnx": ("onnx",), "c": ("plain",)},
     python=("3.11", "3.13"),
     extra="litert",
     notes=("The Cortex-A72 has no dot-product instructions: int8 is smaller, and faster by less than on a Pi 5.",),
