@@ -131,7 +131,9 @@ def classic_specification(material: Material, source: ClassicSource, text: str |
         return Specification.from_data(SpecificationData("table", ({"step": "text", "column": column},)))
     if material.kind == "tensor" and not nothing:
         return Specification(kind="tensor")
-    return _columns([f.name for f in source.features] if nothing else _names(material.columns, source), source)
+    if not nothing:
+        source.name_features(_names(material.columns, source))
+    return _columns(source)
 
 
 def _text_column(columns: Sequence[str], asked: str | None) -> str:
@@ -162,11 +164,12 @@ def _names(columns: Sequence[str], source: ClassicSource) -> tuple[str, ...]:
     )
 
 
-def _columns(names: Sequence[str], source: ClassicSource) -> Specification:
+def _columns(source: ClassicSource) -> Specification:
     categories = {
-        name: [str(float(c)) if isinstance(c, (int, float)) else str(c) for c in feature.categories]
-        for name, feature in zip(names, source.features, strict=True)
+        feature.name: [str(float(c)) if isinstance(c, (int, float)) else str(c) for c in feature.categories]
+        for feature in source.features
         if feature.categories
     }
-    step = {"step": "columns", "names": list(names), "categories": categories, "dtype": source.inputs[0].dtype}
+    names = [feature.name for feature in source.features]
+    step = {"step": "columns", "names": names, "categories": categories, "dtype": source.inputs[0].dtype}
     return Specification.from_data(SpecificationData("table", (step,)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,12 @@ class ClassicSource(Source):
             rows[:, feature] = np.nan
             made.append({name: rows})
         return made
+
+    def name_features(self, names: Sequence[str]) -> None:
+        """Call features that the model does not name as their owner does, in the comments of plain code for one."""
+        self.features = tuple(replace(f, name=n) for f, n in zip(self.features, names, strict=True))
+        if not self.refuses("c"):
+            self.program = replace(self.program, features=self.features)
 
     @cached_property
     def program(self) -> Program:
