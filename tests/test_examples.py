@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -40,6 +43,20 @@ def test_keyword_spotter(assets, tmp_path):
     wavs = assets / "data/speech_commands_test60"
     printed = run("keyword_spotter.py", assets / "models/kws_ref/kws_ref_model.tflite", wavs, tmp_path)
     assert printed.count(": yes") >= 2
+
+
+@pytest.mark.tool("arm-none-eabi-gcc", "qemu-system-arm", "cmake")
+def test_a_forest_on_a_microcontroller(tmp_path):
+    printed = run("forest_on_cortex_m.py", tmp_path)
+    accuracy = re.search(r"accuracy (0\.\d+), in C (0\.\d+)", printed)
+    assert accuracy and accuracy[1] == accuracy[2]
+    assert "instructions a prediction" in printed and "predict: benign" in printed
+
+
+@pytest.mark.tool("cc")
+def test_intents_in_c(tmp_path):
+    printed = run("intents_in_c.py", tmp_path)
+    assert [line.rpartition(" ")[2] for line in printed.splitlines()[1:]] == ["light", "music", "timer"]
 
 
 def test_every_example_is_listed_and_run():
