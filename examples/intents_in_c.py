@@ -17,7 +17,7 @@ from edgekit import ExportPlan, export
 SENTENCES = {
     "light": "turn on the light|make it brighter in here|switch the lamp off|dim the kitchen light|lights out please",
     "music": "play some jazz|next song please|stop the music|turn the volume up|play the song again",
-    "timer": "wake me at seven|set a timer for ten minutes|how long until the timer rings|remind me in an hour|stop the alarm",
+    "timer": "wake me at seven|set a timer for ten minutes|how long until the timer rings|remind me in an hour",
 }
 ASKED = "dim the lamp please|play the next song|set an alarm for ten".split("|")
 
