@@ -12,6 +12,7 @@ from edgekit_runtime.backends import FileTensor, Session, backend
 from edgekit_runtime.errors import EdgekitError
 from edgekit_runtime.manifest import Binding, TensorInfo
 
+_HEAD = 256
 _BACKENDS = {"onnx": "onnx", "tflite": "litert", "c": "plain"}
 
 
@@ -24,6 +25,15 @@ def sha256_of(*paths: Path) -> str:
                 while block := stream.read(2**20):
                     digest.update(block)
     return digest.hexdigest()
+
+
+def begins_with(path: Path, word: bytes) -> bool:
+    """Whether a file has a word among its first bytes; false where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return word in file.read(_HEAD)
+    except OSError:
+        return False
 
 
 def versions(*distributions: str) -> dict[str, str]:

@@ -265,7 +265,7 @@ def test_the_command_line_lists_what_a_plug_in_brings(site, work):
     targets = json.loads(python(site, "-m", "edgekit", "targets", "--json", cwd=work))["targets"]
     assert [t["title"] for t in targets if t["name"] == "acme-board"] == ["Acme board, one core"]
     matrix = json.loads(python(site, "-m", "edgekit", "targets", "--matrix", "--json", cwd=work))["matrix"]
-    assert matrix["acme-linear"] == {"onnx": True, "tflite": False}
+    assert matrix["acme-linear"] == {"onnx": True, "tflite": False, "c": False}
     findings = json.loads(python(site, "-m", "edgekit_runtime", "doctor", "--json", cwd=work))["findings"]
     assert {f["subject"]: f["state"] for f in findings}["back end acme-evaluator"] == "works"
 

@@ -138,9 +138,10 @@ def test_a_corrupt_file_is_one_sentence(tmp_path, forest, name, content):
     good.get(name, lambda: xgboost.XGBClassifier(n_estimators=2).fit(X, Y).save_model(path))()
     raw = path.read_bytes()
     path.write_bytes({"empty": b"", "other": b"{}\nhello", "cut": raw[: len(raw) // 2]}[content])
-    with pytest.raises(SourceError) as error:
+    unlike = name in ("m.json", "m.txt") and content != "cut"  # such files may be anything
+    with pytest.raises(UsageError if unlike else SourceError) as error:
         load(str(path))
-    assert name in str(error.value) and "\n" not in str(error.value) and len(str(error.value)) < 330
+    assert name in str(error.value) and "\n" not in str(error.value) and len(str(error.value)) < 400
 
 
 def test_what_is_no_fitted_model_is_told(tmp_path):

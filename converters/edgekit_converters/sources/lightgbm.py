@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgekit_converters.errors import MissingRequirement, SourceError
+from edgekit_converters.files import begins_with
 from edgekit_converters.quiet import quiet
 from edgekit_converters.source import Conversion, Source, SourceKind, SourceRequest
 from edgekit_converters.sources.classic import ClassicSource
@@ -22,8 +23,8 @@ class LightgbmKind(SourceKind):
     extra = "trees"
 
     def claims(self, request: SourceRequest) -> bool:
-        """By suffix."""
-        return request.model.lower().endswith(".txt")
+        """By suffix and first words: there are other texts."""
+        return request.model.lower().endswith(".txt") and begins_with(Path(request.model), _MAGIC.strip())
 
     def load(self, request: SourceRequest) -> Source:
         """Load it as a booster, whose ``predict`` gives probabilities for classes."""

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from edgekit_converters.errors import MissingRequirement, SourceError
+from edgekit_converters.files import begins_with
 from edgekit_converters.quiet import quiet
 from edgekit_converters.source import Conversion, Source, SourceKind, SourceRequest
 from edgekit_converters.sources.classic import ClassicSource
 from edgekit_converters.sources.classic_conversions import CONVERSIONS
 
+_WORD = b'"learner"'
 _PROBABILITIES = ("binary:logistic", "multi:softprob", "multi:softmax")
 
 
@@ -24,8 +26,9 @@ class XgboostKind(SourceKind):
     extra = "trees"
 
     def claims(self, request: SourceRequest) -> bool:
-        """By suffix."""
-        return request.model.lower().endswith((".json", ".ubj"))
+        """By suffix; of JSON the first words too: there is much else."""
+        name = request.model.lower()
+        return name.endswith(".ubj") or (name.endswith(".json") and begins_with(Path(request.model), _WORD))
 
     def load(self, request: SourceRequest) -> Source:
         """Load it as the estimator of its objective, which gives probabilities for classes."""
