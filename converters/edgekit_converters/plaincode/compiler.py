@@ -58,7 +58,7 @@ class Architecture:
         for name in self.compilers:
             if (found := shutil.which(name)) is not None:
                 return found
-        raise MissingRequirement(f"there is no C compiler for {self.name} here", f"install {self.package}")
+        raise MissingRequirement(f"there is no C compiler for {self.name} here", f"apt install {self.package}")
 
 
 def _cortex(name: str, *flags: str) -> Architecture:
@@ -66,7 +66,7 @@ def _cortex(name: str, *flags: str) -> Architecture:
         name,
         ("arm-none-eabi-gcc",),
         (f"-mcpu={name}", "-mthumb", *flags),
-        "gcc-arm-none-eabi and libnewlib-arm-none-eabi",
+        "gcc-arm-none-eabi libnewlib-arm-none-eabi",
         hosted=False,
     )
 
@@ -75,7 +75,7 @@ _HARD = "-mfloat-abi=hard"
 ARCHITECTURES: Mapping[str, Architecture] = {
     a.name: a
     for a in (
-        Architecture("host", ("cc", "gcc", "clang"), package="gcc or clang"),
+        Architecture("host", ("cc", "gcc", "clang"), package="gcc"),
         Architecture(
             "aarch64", ("aarch64-linux-gnu-gcc",), package="gcc-aarch64-linux-gnu",
             emulator=("qemu-aarch64", "-L", "/usr/aarch64-linux-gnu"),
@@ -192,7 +192,7 @@ def object_size(path: Path, name: str = "host") -> ObjectSize:
     """
     program = f"{architecture(name).tools}size"
     if shutil.which(program) is None:
-        raise MissingRequirement(f"there is no {program} here to measure code with", "install binutils")
+        raise MissingRequirement(f"there is no {program} here to measure code with", "apt install binutils")
     result = _run((program, "-A", str(path)), 60)
     if result.returncode:
         raise ConversionError(f"{program} cannot read {Path(path).name}", _first(result.stderr))
@@ -217,7 +217,7 @@ def run_program(path: Path, name: str = "host", stdin: str = "", seconds: float 
             f"programs for {name} do not run here as they are", "run them on a board or in qemu-system-arm"
         )
     if machine.emulator and shutil.which(machine.emulator[0]) is None:
-        raise MissingRequirement(f"there is no {machine.emulator[0]} here to run {name} code", "install qemu-user")
+        raise MissingRequirement(f"there is no {machine.emulator[0]} here to run {name} code", "apt install qemu-user")
     result = _run((*machine.emulator, str(path)), seconds, stdin)
     if result.returncode:
         raise ConversionError(f"{Path(path).name} ended with {result.returncode}", _first(result.stderr))
