@@ -42,7 +42,7 @@ _CHILD = (
     "used = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
     "print(done.returncode, used.ru_utime + used.ru_stime, used.ru_maxrss)\n"
 )
-_GIVE_UP = 120  # seconds that a compiler may take
+_GIVE_UP = 60  # seconds that a compiler may take
 
 
 @dataclass

@@ -12,7 +12,7 @@ def _cortex(name: str, title: str, *notes: str) -> Target:
         limits=TargetLimits(
             formats=("c",),
             precisions=("int32", "fp32", "fp64"),
-            code=EmitSettings(leaves="fixed"),  # without a unit for float64, sums of doubles cost most of the time
+            code=EmitSettings(leaves="fixed", in_order=True),  # sums of float64 without a unit for it cost most time
             machines=(name,),
         ),
         backends={"c": ("plain",)},

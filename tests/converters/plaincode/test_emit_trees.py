@@ -189,6 +189,18 @@ def test_large_forest_is_written_quickly() -> None:
         assert code.layout != "branches"
 
 
+@pytest.mark.parametrize("single_key", [True, False])
+def test_large_tables_are_literals(tmp_path: Path, single_key: bool) -> None:
+    """Tables too long for lists of numbers are strings, each within what C99 asks of compilers."""
+    step = trees_of(Shape(seed=3, trees=500, depth=16, features=7, outputs=1, single_key=single_key, missing=True))
+    assert len(step.feature) > 30_000
+    code = tree_code(step, "large", EmitSettings(layout="size"))
+    assert '"\\' in code.definitions
+    rows = rows_of(step, np.random.default_rng(0), 200)
+    library = compiled(tmp_path, [code])
+    np.testing.assert_array_equal(answers(library, code, rows, 1), expected(step, rows))
+
+
 def test_no_function_is_large() -> None:
     step = trees_of(Shape(seed=2, trees=4, depth=30, features=5, outputs=1))
     code = tree_code(step, "wide", EmitSettings(layout="speed", in_order=True))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from edgekit_converters.plaincode.emitters.c.trees_plan import Plan, Slot
@@ -161,36 +163,35 @@ def sides(plan: Plan, name: str, top: str) -> tuple[str, str, str]:
     return missing, "i" if straight else f"{name}_features[i]", slot_tables(plan, name, not straight)
 
 
-def row_ranks(plan: Plan, name: str, rank: str) -> str:
+def row_ranks(plan: Plan, name: str, rank: str, reader: Callable[[str], str] | None = None) -> str:
     """``NAME_ranks(x, rank)``: for each slot, how many of its thresholds are below the row's number.
 
-    A row goes left at a node where that is at most the place of the node's threshold.
+    A row goes left at a node where that is at most the place of the node's threshold. `reader` is C of a place to C of
+    the threshold there as an unsigned number; by default a table of signed ones is written.
     """
     count = numeric_slots(plan)
     kind, top = key_type(plan), key_type(plan)[:-2].upper()
-    begins = np.cumsum([0, *(len(t) for t in plan.thresholds[:count])])
     missing, feature, features = sides(plan, name, top)
-    numeric = (
-        lines(
-            table(kind, f"{name}_thresholds", np.concatenate(plan.thresholds[:count]), 8),
+    begins = np.cumsum([0, *(len(t) for t in plan.thresholds[:count])])
+    key = f"{name}_key(x[{feature}], {missing})"
+    if reader is not None:
+        kind, key = f"u{kind}", f"(u{kind}){key} ^ ((u{kind})1 << {31 if plan.step.single_key else 63})"
+    read = reader or (lambda index: f"{name}_thresholds[{index}]")
+    numeric = body = ""
+    if count:
+        numeric = lines(
+            "" if reader else table(kind, f"{name}_thresholds", np.concatenate(plan.thresholds[:count]), 8),
             table(unsigned_type(int(begins[-1])), f"{name}_begins", begins),
         )
-        if count
-        else ""
-    )
-    body = ""
-    if count:
         body += (
             f"    for (i = 0; i < {count}; i++) {{\n"
-            f"        {kind} key = {name}_key(x[{feature}], {missing});\n"
-            f"        const {kind} *low = {name}_thresholds + {name}_begins[i];\n"
-            f"        uint32_t left = {name}_begins[i + 1u] - (uint32_t){name}_begins[i], half;\n"
-            f"        const {kind} *begin = low;\n"
-            "        for (; left > 1; left -= half) {\n"
+            f"        {kind} key = {key};\n"
+            f"        uint32_t begin = {name}_begins[i], low = begin, left = {name}_begins[i + 1u] - begin, half;\n"
+            "        for (; left > 1; left -= half) { /* with nothing to mispredict */\n"
             "            half = left / 2;\n"
-            "            low += half & (0u - (uint32_t)(low[half - 1] < key)); /* nothing to mispredict */\n"
+            f"            low += half & (0u - (uint32_t)({read('low + half - 1')} < key));\n"
             "        }\n"
-            f"        rank[i] = ({rank})(low - begin + (*low < key));\n"
+            f"        rank[i] = ({rank})(low - begin + ({read('low')} < key));\n"
             "    }\n"
         )
     if count < len(plan.slots):
