@@ -59,6 +59,12 @@ def test_intents_in_c(tmp_path):
     assert [line.rpartition(" ")[2] for line in printed.splitlines()[1:]] == ["light", "music", "timer"]
 
 
+@pytest.mark.tool("node", "javac")
+def test_xgboost_in_javascript(tmp_path):
+    printed = run("xgboost_in_javascript.py", tmp_path)
+    assert printed.count("169 of 169 sums are equal") == 2
+
+
 def test_every_example_is_listed_and_run():
     files = {p.name for p in EXAMPLES.glob("*.py")}
     text = (EXAMPLES / "README.md").read_text()
