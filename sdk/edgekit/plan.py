@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from edgekit_converters.plaincode.emitter import EmitSettings
+from edgekit_converters.plaincode.emitter import EmitSettings, emitter
 from edgekit_runtime.errors import UsageError
 from edgekit_runtime.plain import PlainDataError, decode, encode
 
@@ -45,6 +45,7 @@ class ExportPlan:
         layout: Of trees in plain code: ``speed``, ``size`` or ``auto``; None for the target's.
         leaves: Of trees in plain code: ``exact``, ``float`` or ``fixed``; None for the target's.
         unpack: Folder that plain code is written to besides.
+        language: Output language of the code in `unpack`; what the bundle holds is C.
     """
 
     model: str
@@ -73,6 +74,7 @@ class ExportPlan:
     layout: str | None = None
     leaves: str | None = None
     unpack: str | None = None
+    language: str = "c"
 
     def __post_init__(self) -> None:
         if self.max_drop is not None and not 0 <= self.max_drop < 1:
@@ -133,8 +135,11 @@ class ExportPlan:
         """Look whether plain code may be written to its folder.
 
         Raises:
-            UsageError: It is a file, or holds something and may not be replaced.
+            UsageError: It is a file, or holds something and may not be replaced; or there is no such language.
         """
+        emitter(self.language)
+        if self.language != "c" and not self.unpack:
+            raise UsageError(f"--language {self.language} needs a folder to be written to", "add --unpack DIR")
         folder = Path(self.unpack) if self.unpack else None
         if folder is None or not folder.exists():
             return

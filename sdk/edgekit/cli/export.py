@@ -54,7 +54,11 @@ def export_command(
     prefix: Annotated[str | None, typer.Option(help="plain code: what its public names begin with")] = None,
     layout: Annotated[str | None, typer.Option(help="plain code: speed, size or auto")] = None,
     leaves: Annotated[str | None, typer.Option(help="plain code: exact, float or fixed")] = None,
-    unpack: Annotated[str | None, typer.Option(help="plain code: folder to write the C files to besides")] = None,
+    unpack: Annotated[str | None, typer.Option(help="plain code: folder to write the source files to besides")] = None,
+    language: Annotated[
+        str | None,
+        typer.Option(help="language of what --unpack writes: c, python, java, javascript, go, rust, csharp, php, dart"),
+    ] = None,
     licence: Annotated[list[str] | None, typer.Option(help="licence file to put into the bundle; repeatable")] = None,
     report: Annotated[bool, typer.Option("--report", help="write a page about the export beside the bundle")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace existing files")] = False,
@@ -66,7 +70,7 @@ def export_command(
     given: dict[str, Any] = {
         "output": output, "data": data, "label": label, "labels": labels, "calibration_data": calibration_data,
         "preprocess": preprocess, "format": format, "max_drop": max_drop, "weights": weights, "task": task,
-        "text": text, "prefix": prefix, "layout": layout, "leaves": leaves, "unpack": unpack, "limit": limit,
+        "text": text, "prefix": prefix, "layout": layout, "leaves": leaves, "unpack": unpack, "language": language, "limit": limit,
         "licences": tuple(licence) if licence else None,
     }  # fmt: skip
     given = {k: v for k, v in given.items() if v is not None}
