@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -109,10 +111,13 @@ class Candidate:
 
 
 def _run(command: list[str]) -> list[str]:
-    try:
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=_GIVE_UP).stdout.split()
-    except subprocess.TimeoutExpired:
-        return []
+    """Words that a command prints; none where it takes too long (it and what it started are then ended)."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as child:
+        try:
+            return child.communicate(timeout=_GIVE_UP)[0].split()
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            return []
 
 
 def peer(python: Path, script: Path, name: str, folder: Path) -> dict[str, object]:

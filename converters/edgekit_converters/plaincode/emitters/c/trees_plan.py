@@ -190,6 +190,8 @@ def _places(
 
 
 def _slots(step: Trees) -> tuple[tuple[Slot, ...], np.ndarray]:
-    columns = (step.category_set, step.missing_left.astype(np.int64), step.feature)
-    asked, slot = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)
-    return tuple(Slot(int(f), bool(m), int(s)) for s, m, f in asked), slot.reshape(-1)
+    width = step.source.width
+    code = ((step.category_set + 1) * 2 + step.missing_left) * width + step.feature  # sorts as slots are to be sorted
+    asked, slot = np.unique(code, return_inverse=True)
+    slots = tuple(Slot(c % width, bool(c // width % 2), c // width // 2 - 1) for c in asked.tolist())
+    return slots, slot.reshape(-1)

@@ -140,10 +140,20 @@ def sums(plan: Plan, leaves: str) -> Sums:
     elif single:
         values, base = (np.asarray(v, np.float32).astype(np.float64) for v in (values, base))
         error = 0.0 if step.single else _SLACK * (added + 3) * _UNIT * largest / abs(step.divisor)
-    distinct, ids = np.unique(values, axis=0, return_inverse=True)
+    distinct, ids = _distinct(values)
     out = "double" if kind == "double" else "float"
     output = step.output if (step.output >= 0).all() else step.output[:0]
-    return Sums(kind, out, distinct, ids.reshape(-1), base, step.base_last, scale, step.divisor, output, error)
+    return Sums(kind, out, distinct, ids, base, step.base_last, scale, step.divisor, output, error)
+
+
+def _distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that differ, sorted, and which one each row is; column by column, many times faster than of whole rows."""
+    ids = np.zeros(len(values), np.int64)
+    for column in values.T:
+        numbers, place = np.unique(column, return_inverse=True)
+        ids = np.unique(ids * len(numbers) + place, return_inverse=True)[1]
+    first = np.unique(ids, return_index=True)[1]
+    return values[first], ids.reshape(-1)
 
 
 def _sizes(plan: Plan, values: np.ndarray, base: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
