@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,7 @@ from edgekit_converters.errors import ConversionError, NoConversion, UsageError
 from edgekit_converters.fidelity import compare
 from edgekit_converters.passes import apply_recipe, format_name, precision_name, recipe_for
 from edgekit_converters.plaincode.artefact import LIBRARY
-from edgekit_converters.plaincode.emitter import EmitSettings, Emitter, emitter
+from edgekit_converters.plaincode.emitter import EmitSettings, emitter
 from edgekit_converters.plaincode.prove import prove
 from edgekit_converters.quiet import quiet
 from edgekit_converters.recipe import Converted, Feeds, PassContext
@@ -73,6 +73,7 @@ class _Export:
     source: Source
     specification: Specification
     fidelity: dict[str, float]
+    written: dict[str, bytes]
 
     def __init__(self, plan: ExportPlan, progress: Progress, folder: Path, stack: ExitStack) -> None:
         resolved = resolve_target(plan.target)
@@ -93,7 +94,7 @@ class _Export:
         self.material = self._gather()
         self.source = self._load()
         self.specification = self._specify()
-        self._check_language()
+        self.written = self._written()
         format_ = self._format()
         source = self._evaluate_source()
         floating = self._convert(format_)
@@ -144,15 +145,21 @@ class _Export:
             return classic_specification(self.material, self.source, self.plan.text)
         return specification_for(self.plan.preprocess, self.material.kind, self.material.columns, self.source.inputs)
 
-    def _check_language(self) -> None:
+    def _written(self) -> dict[str, bytes]:
+        """The model in another language than C, made before any work since not every language can say every model.
+
+        The proof is of the C; this is written from the same program.
+        """
         if self.plan.language == "c":
-            return
+            return {}
         language = emitter(self.plan.language)
         if not isinstance(self.source, ClassicSource):
             raise UsageError(f"a {self.source.framework} model has no plain code", "leave --language out")
         if why := self.source.refuses("c") or language.refuses(self.source.program):
             raise UsageError(f"{self.source.name} cannot be written in {language.title}: {why}",
                              "leave --language out for C")  # fmt: skip
+        settings = EmitSettings(prefix=self.plan.prefix or "model")
+        return {name: text.encode() for name, text in language.emit(self.source.program, settings).items()}
 
     def _format(self) -> str:
         row = source_kinds()[self.source.framework].conversions()
@@ -374,22 +381,13 @@ class _Export:
         """Write plain code out, for a project of the user's own."""
         if model.format != "c":
             raise UsageError(f"--unpack writes plain code, and this model became {model.format}", "give --format c")
-        language = emitter(self.plan.language)
-        with self.progress.stage("unpack", f"{language.title} to {folder}") as stage:
+        title = emitter(self.plan.language).title
+        with self.progress.stage("unpack", f"{title} to {folder}") as stage:
             folder.mkdir(parents=True, exist_ok=True)
-            if language.name == "c":
-                files = {p.name: p.read_bytes() for p in (model.path, *model.beside) if p.name != LIBRARY}
-            else:
-                files = {name: text.encode() for name, text in self._written(language).items()}
+            files = self.written or {p.name: p.read_bytes() for p in (model.path, *model.beside) if p.name != LIBRARY}
             for name, content in files.items():
                 (folder / name).write_bytes(content)
             stage.note = ", ".join(sorted(files))
-
-    def _written(self, language: Emitter) -> Mapping[str, str]:
-        """The model in another language than C. The proof was of the C: this is written from the same program."""
-        assert isinstance(self.source, ClassicSource)  # noqa: S101 - only they become plain code
-        settings = EmitSettings(prefix=self.plan.prefix or "model")
-        return language.emit(self.source.program, settings)
 
 
 def _headline(evaluation: Evaluation) -> str:

@@ -171,6 +171,14 @@ def test_a_regression_on_whole_numbers_stays_a_regression(tmp_path):
     assert result.manifest.task == "regression" and result.source.metrics["r2"] > 0.9 and result.variants[0].drop == 0
 
 
+def test_other_languages_are_written_from_the_same_program(folder, tmp_path):
+    export(plan(folder, tmp_path / "a", unpack=str(tmp_path / "code"), language="python", prefix="iris"))
+    (written,) = (tmp_path / "code").iterdir()
+    program = {}
+    exec(compile(written.read_text(), written.name, "exec"), program)  # noqa: S102 - what we wrote
+    assert written.name == "iris.py" and program["predict"](X[120].tolist()) in (2, "virginica")
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "words"),
     [
@@ -183,6 +191,9 @@ def test_a_regression_on_whole_numbers_stays_a_regression(tmp_path):
         ({"layout": "tiny"}, UsageError, "there is no layout 'tiny'"),
         ({"leaves": "half"}, UsageError, "there is no leaves 'half'"),
         ({"target": "generic-cpu", "format": "onnx", "unpack": "code"}, UsageError, "--unpack writes plain code"),
+        ({"language": "jav", "unpack": "code"}, UsageError, "no output language 'jav': did you mean java"),
+        ({"language": "java"}, UsageError, "--language java needs a folder"),
+        ({"language": "java", "unpack": "code", "prefix": "class"}, UsageError, "the prefix class is a word of Java"),
     ],
 )
 def test_what_cannot_be_is_said_in_a_sentence_and_nothing_is_written(folder, tmp_path, changes, error, words):

@@ -70,7 +70,8 @@ def export_command(
     given: dict[str, Any] = {
         "output": output, "data": data, "label": label, "labels": labels, "calibration_data": calibration_data,
         "preprocess": preprocess, "format": format, "max_drop": max_drop, "weights": weights, "task": task,
-        "text": text, "prefix": prefix, "layout": layout, "leaves": leaves, "unpack": unpack, "language": language, "limit": limit,
+        "text": text, "prefix": prefix, "layout": layout, "leaves": leaves, "unpack": unpack, "limit": limit,
+        "language": language,
         "licences": tuple(licence) if licence else None,
     }  # fmt: skip
     given = {k: v for k, v in given.items() if v is not None}
