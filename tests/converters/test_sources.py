@@ -12,7 +12,7 @@ from edgekit_converters.errors import ConversionError, NoConversion, SourceError
 from edgekit_converters.fidelity import compare, random_feeds
 from edgekit_converters.isolated import Worker
 from edgekit_converters.limits import TargetLimits
-from edgekit_converters.registry import FORMATS, conversion, load_source
+from edgekit_converters.registry import conversion, load_source
 from edgekit_converters.source import SourceRequest
 from edgekit_converters.sources.onnx import fit_limits
 
@@ -131,7 +131,7 @@ def test_the_old_keras_model_of_mlperf_tiny_keeps_its_answers(assets, tmp_path):
     source = load_source(SourceRequest(str(assets / "models/vww_96/vww_96.h5")))
     try:
         assert source.framework == "keras-legacy"
-        for format in FORMATS:
+        for format in ("onnx", "tflite"):
             converted = conversion(source.framework, format)(source, tmp_path, LIMITS)
             assert compare(source, converted, random_feeds(source.inputs, 2, 0), strict=True).max_abs <= 1e-4
     finally:
