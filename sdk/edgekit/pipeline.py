@@ -29,6 +29,7 @@ from edgekit_converters.fidelity import compare
 from edgekit_converters.passes import apply_recipe, format_name, precision_name, recipe_for
 from edgekit_converters.plaincode.artefact import LIBRARY
 from edgekit_converters.plaincode.emitter import EmitSettings, emitter
+from edgekit_converters.plaincode.emitters.c import arduino_library
 from edgekit_converters.plaincode.prove import prove
 from edgekit_converters.quiet import quiet
 from edgekit_converters.recipe import Converted, Feeds, PassContext
@@ -385,7 +386,11 @@ class _Export:
         with self.progress.stage("unpack", f"{title} to {folder}") as stage:
             folder.mkdir(parents=True, exist_ok=True)
             files = self.written or {p.name: p.read_bytes() for p in (model.path, *model.beside) if p.name != LIBRARY}
+            if self.plan.arduino:
+                texts = {name: content.decode() for name, content in files.items()}
+                files = {n: t.encode() for n, t in arduino_library(texts, model.path.stem).items()}
             for name, content in files.items():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 (folder / name).write_bytes(content)
             stage.note = ", ".join(sorted(files))
 

@@ -46,6 +46,7 @@ class ExportPlan:
         leaves: Of trees in plain code: ``exact``, ``float`` or ``fixed``; None for the target's.
         unpack: Folder that plain code is written to besides.
         language: Output language of the code in `unpack`; what the bundle holds is C.
+        arduino: Whether `unpack` becomes an Arduino library.
     """
 
     model: str
@@ -75,6 +76,7 @@ class ExportPlan:
     leaves: str | None = None
     unpack: str | None = None
     language: str = "c"
+    arduino: bool = False
 
     def __post_init__(self) -> None:
         if self.max_drop is not None and not 0 <= self.max_drop < 1:
@@ -140,6 +142,8 @@ class ExportPlan:
         emitter(self.language)
         if self.language != "c" and not self.unpack:
             raise UsageError(f"--language {self.language} needs a folder to be written to", "add --unpack DIR")
+        if self.arduino and (self.language != "c" or not self.unpack):
+            raise UsageError("--arduino makes a library of the C in --unpack", "give --unpack DIR and no --language")
         folder = Path(self.unpack) if self.unpack else None
         if folder is None or not folder.exists():
             return

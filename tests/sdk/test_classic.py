@@ -171,6 +171,12 @@ def test_a_regression_on_whole_numbers_stays_a_regression(tmp_path):
     assert result.manifest.task == "regression" and result.source.metrics["r2"] > 0.9 and result.variants[0].drop == 0
 
 
+def test_an_arduino_library_is_laid_out_as_its_ide_wants_it(folder, tmp_path):
+    export(plan(folder, tmp_path / "a", unpack=str(tmp_path / "code"), arduino=True, prefix="iris"))
+    have = {str(p.relative_to(tmp_path / "code")) for p in (tmp_path / "code").rglob("*") if p.is_file()}
+    assert have == {"library.properties", "src/iris.c", "src/iris.h", "examples/iris_example/iris_example.ino"}
+
+
 def test_other_languages_are_written_from_the_same_program(folder, tmp_path):
     export(plan(folder, tmp_path / "a", unpack=str(tmp_path / "code"), language="python", prefix="iris"))
     (written,) = (tmp_path / "code").iterdir()
@@ -192,6 +198,7 @@ def test_other_languages_are_written_from_the_same_program(folder, tmp_path):
         ({"leaves": "half"}, UsageError, "there is no leaves 'half'"),
         ({"target": "generic-cpu", "format": "onnx", "unpack": "code"}, UsageError, "--unpack writes plain code"),
         ({"language": "jav", "unpack": "code"}, UsageError, "no output language 'jav': did you mean java"),
+        ({"arduino": True}, UsageError, "--arduino makes a library of the C in --unpack"),
         ({"language": "java"}, UsageError, "--language java needs a folder"),
         ({"language": "java", "unpack": "code", "prefix": "class"}, UsageError, "the prefix class is a word of Java"),
     ],

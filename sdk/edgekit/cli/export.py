@@ -59,6 +59,7 @@ def export_command(
         str | None,
         typer.Option(help="language of what --unpack writes: c, python, java, javascript, go, rust, csharp, php, dart"),
     ] = None,
+    arduino: Annotated[bool, typer.Option("--arduino", help="write --unpack as an Arduino library")] = False,
     licence: Annotated[list[str] | None, typer.Option(help="licence file to put into the bundle; repeatable")] = None,
     report: Annotated[bool, typer.Option("--report", help="write a page about the export beside the bundle")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace existing files")] = False,
@@ -75,7 +76,8 @@ def export_command(
         "licences": tuple(licence) if licence else None,
     }  # fmt: skip
     given = {k: v for k, v in given.items() if v is not None}
-    given |= {k: True for k, v in {"trust": trust, "overwrite": overwrite, "report": report}.items() if v}
+    flags = {"trust": trust, "overwrite": overwrite, "report": report, "arduino": arduino}
+    given |= {k: True for k, v in flags.items() if v}
     defaults = {
         "calibration_samples": (calibration_samples, 200),
         "quantize": (quantize, "auto"),
