@@ -9,10 +9,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from edgekit_converters.errors import UsageError
-from edgekit_converters.plaincode.ir import Program
+
+if TYPE_CHECKING:  # the command line reads settings long before it needs numpy
+    from edgekit_converters.plaincode.ir import Program
 
 EMITTERS = {
     "c": "edgekit_converters.plaincode.emitters.c:EMITTER",
