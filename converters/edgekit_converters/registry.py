@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import importlib
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
-from edgekit_converters.errors import NoConversion, UsageError
+from edgekit_converters.errors import NoConversion, SourceError, UsageError
 from edgekit_converters.recipe import Pass
 from edgekit_converters.source import Conversion, Source, SourceKind, SourceRequest
 
@@ -67,6 +68,8 @@ def load_source(request: SourceRequest, framework: str | None = None) -> Source:
     for kind in kinds.values():
         if kind.claims(request):
             return kind.load(request)
+    if ":" not in request.model and not Path(request.model).exists():
+        raise SourceError(f"there is no file {request.model}")
     raise UsageError(
         f"cannot tell what kind of model {request.model!r} is",
         "give .keras, .h5, a SavedModel folder, .onnx, .tflite, .pt2, file.py:factory, .joblib, .pkl, .skops, "

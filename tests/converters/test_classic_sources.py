@@ -153,6 +153,7 @@ def test_what_is_no_fitted_model_is_told(tmp_path):
         load(saved(tmp_path, make_pipeline(StandardScaler(), LogisticRegression())))
     with pytest.raises(SourceError, match="there is no file"):
         load(str(tmp_path / "none.joblib"))
+    (tmp_path / "model.bin").write_bytes(b"\0")
     with pytest.raises(UsageError, match="cannot tell what kind.*joblib"):
         load(str(tmp_path / "model.bin"))
 

@@ -83,7 +83,8 @@ def test_corrupt_files_are_one_sentence(suffix, content, tmp_path):
         ("nowhere.py:network", "no file"),
         ("no_such_package:network", "cannot import"),
         ("weights.pth", "weights without the network"),
-        ("model.xyz", "what kind of model"),
+        ("model.xyz", "no file model.xyz"),
+        ("{code}", "what kind of model"),
     ],
 )
 def test_models_that_cannot_work_say_why(models, model, message):
