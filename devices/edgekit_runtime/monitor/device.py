@@ -99,7 +99,7 @@ class Device:
         """Everything that can be read now; never raises for what is missing or malformed."""
         found: dict[str, Any] = {}
         absent: dict[str, str] = {}
-        for name, (place, reader) in {
+        readers: dict[str, tuple[str, Callable[[], Any]]] = {
             "board": ("proc/device-tree/model", self._board),
             "uptime": ("proc/uptime", lambda: float(self._text("proc/uptime").split()[0])),
             "cpu": ("proc/stat (a share needs two readings)", self._cpu),
@@ -109,7 +109,8 @@ class Device:
             "temperatures": ("sys/class/thermal/thermal_zone*/temp", self._temperatures),
             "flags": (f"{_PI_FLAGS}, vcgencmd, {_JETSON_EVENTS}", self._flags),
             "gpu": (", ".join(_GPU_LOADS), self._gpu),
-        }.items():
+        }
+        for name, (place, reader) in readers.items():
             try:
                 value = reader()
             except (OSError, ValueError, IndexError, KeyError):

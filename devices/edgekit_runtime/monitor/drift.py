@@ -9,6 +9,7 @@ from typing import Optional
 
 import numpy as np
 
+from edgekit_runtime.monitor.distance import Distances, Drift
 from edgekit_runtime.monitor.sketch import Sketch
 
 LEVEL = 0.01
@@ -17,76 +18,44 @@ LEVEL = 0.01
 _DRAWS = 3000
 _SEED = 20_11
 _STATISTICS = 3
-
-
-@dataclass(frozen=True)
-class Distances:
-    """How far a window is from the reference.
-
-    Attributes:
-        psi: Population stability index, ``sum((w - r) * ln(w / r))``, which is Jeffreys' divergence in nats.
-        ks: Kolmogorov-Smirnov: the largest difference of the distribution functions, at the cells' ends.
-        js: Jensen-Shannon divergence in bits, 0 to 1.
-    """
-
-    psi: float
-    ks: float
-    js: float
-
-
-@dataclass(frozen=True)
-class Drift:
-    """One number's window against its reference.
-
-    Attributes:
-        distances: The distances.
-        limits: What each of them stays under in windows of this size without drift.
-        samples: Values in the window that were numbers.
-        drifted: Which of the three are over their limit.
-    """
-
-    distances: Distances
-    limits: Distances
-    samples: int
-    drifted: tuple[str, ...]
+_BINS = 32
 
 
 @dataclass(frozen=True)
 class Cells:
     """What a sketch can tell apart: below, one cell for each stretch between different edges, above.
 
-    A value that many reference samples share makes equal edges. Its bin and the empty ones beside it are one cell, since
-    32 quantiles say no more of it than that its share begins within one bin's share of where the edges say.
+    A value that many reference samples share makes equal edges. All that 32 quantiles then say of the share below it
+    is the bin in which it lies; the middle of that bin is expected, and `limits_for` allows for both of its ends.
 
     Attributes:
-        starts: Bin that each inner cell's values are counted in.
-        shares: Expected share of each cell, ends included: ``(1, …, 1) / (n + 1)`` of the reference's n samples fall
-            below and above in the mean, the rest is spread as the edges say.
-        ties: Of each inner cell, whether its lower edge is such a shared value.
+        starts: First bin of each inner cell.
+        shares: Expected share of each cell, ends included: ``1 / (n + 1)`` of the reference's n samples fall below and
+            as many above in the mean, the rest is spread as the edges say.
+        discrete: Whether there are equal edges.
     """
 
     starts: tuple[int, ...]
     shares: tuple[float, ...]
-    ties: tuple[bool, ...]
+    discrete: bool
 
     @classmethod
     def of(cls, edges: Sequence[float], reference: int) -> Cells:
         """The cells of the reference's edges, made from `reference` samples."""
         last = len(edges) - 1
         firsts = [i for i, e in enumerate(edges) if i == 0 or e != edges[i - 1]]
-        # the largest value is a cell of its own only where equal edges give it a share
-        inner = firsts[:-1] if firsts[-1] == last and len(firsts) > 1 else firsts
-        ends = [*inner[1:], last]
-        # a value on the cell's lower edge is counted in the last of the bins that begin there
-        starts = tuple(min(max(i for i in range(len(edges)) if edges[i] == edges[first]), last - 1) for first in inner)
-        within = (reference - 1) / (reference + 1)
-        outside = 1 / (reference + 1)
-        shares = (outside, *((b - a) / last * within for a, b in zip(inner, ends)), outside)
-        return cls(starts, shares, tuple(first + 1 <= last and edges[first] == edges[first + 1] for first in inner))
+        tied = {i for i in firsts if i < last and edges[i] == edges[i + 1]}
+        # an edge right below a shared value may lie between two values where no value ever is
+        starts = [i for i in firsts if i < last and (i == 0 or i in tied or i + 1 not in tied)]
+        bounds = [max(i - 0.5, 0.0) if tied else float(i) for i in starts] + [float(last)]
+        within, outside = (reference - 1) / (reference + 1), 1 / (reference + 1)
+        shares = (outside, *((b - a) / last * within for a, b in zip(bounds, bounds[1:])), outside)
+        return cls(tuple(starts), shares, bool(tied))
 
     def counts(self, sketch: Sketch) -> np.ndarray:
         """The sketch's values in each cell."""
-        return np.array([sketch.under, *(sketch.bins[s] for s in self.starts), sketch.over], np.float64)
+        inner = np.add.reduceat(np.array(sketch.bins, np.float64), self.starts)
+        return np.array([sketch.under, *inner, sketch.over])
 
 
 def distances(counts: np.ndarray, shares: Sequence[float]) -> Distances:
@@ -128,30 +97,28 @@ def limits_for(cells: Cells, reference: int, samples: int, level: float = LEVEL)
     A parametric bootstrap (Efron and Tibshirani 1993, chapter 6) of both samples, as both are finite. The reference's
     edges are order statistics, so the true share between two of them is not what was counted but a Dirichlet draw with
     one unit for each gap between neighbouring samples (David and Nagaraja, Order Statistics, 3rd ed., section 6.4):
-    ``p ~ Dirichlet(shares * (reference + 1))``. Where edges are equal, the share below is first drawn from the bin
-    that hides it. The window is then ``Multinomial(samples, p)``. 3000 draws, seeded: the same on every device with
+    ``p ~ Dirichlet(shares * (reference + 1))``. Where edges are equal, the share below each is first moved to one
+    end of the bin that hides it. The window is then ``Multinomial(samples, p)``. 3000 draws, seeded: the same on every device with
     one version of numpy.
     """
     generator = np.random.default_rng(_SEED)
     shares = np.array(cells.shares)
-    likely = np.broadcast_to(shares, (_DRAWS, len(shares)))
-    if any(cells.ties):
-        likely = _blurred(shares, cells.ties, generator)
+    likely = _either_end(shares, generator) if cells.discrete else np.broadcast_to(shares, (_DRAWS, len(shares)))
     drawn = generator.standard_gamma(likely * (reference + 1))
     windows = generator.multinomial(samples, drawn / drawn.sum(axis=1, keepdims=True))
     limits = np.quantile(np.stack(_statistics(windows.astype(np.float64), shares)), 1 - level / _STATISTICS, axis=1)
     return Distances(*(float(v) for v in limits))
 
 
-def _blurred(shares: np.ndarray, ties: Sequence[bool], generator: np.random.Generator) -> np.ndarray:
-    """Shares with each shared value's lower end moved down by up to one bin: (draws, cells)."""
-    ends = np.broadcast_to(np.cumsum(shares)[:-1], (_DRAWS, len(shares) - 1)).copy()
-    width = (1 - 2 * shares[0]) / 32
-    for cell, tied in enumerate(ties):
-        if tied and cell:  # nothing of the reference is below the first
-            ends[:, cell] -= generator.uniform(0, width, _DRAWS)
-    bounds = np.concatenate([np.zeros((_DRAWS, 1)), ends, np.ones((_DRAWS, 1))], axis=1)
-    return np.maximum(np.diff(np.maximum.accumulate(bounds, axis=1), axis=1), 1e-12)
+def _either_end(shares: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Shares with each inner bound moved to an end of its bin, and nothing outside half of the time: (draws, cells)."""
+    bounds = np.broadcast_to(np.cumsum(shares)[:-1], (_DRAWS, len(shares) - 1)).copy()
+    half = (1 - 2 * shares[0]) / (2 * _BINS)
+    bounds[:, 1:-1] += generator.choice((-half, half), bounds[:, 1:-1].shape)
+    bounds[:, 0] *= generator.integers(0, 2, _DRAWS)
+    bounds[:, -1] += shares[-1] * generator.integers(0, 2, _DRAWS)
+    ends = np.concatenate([np.zeros((_DRAWS, 1)), bounds, np.ones((_DRAWS, 1))], axis=1)
+    return np.maximum(np.diff(np.maximum.accumulate(ends, axis=1), axis=1), 1e-12)
 
 
 def _statistics(counts: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

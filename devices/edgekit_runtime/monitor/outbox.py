@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import sqlite3
 import threading
 import time
@@ -67,7 +66,7 @@ def boot_id(path: Path = Path("/proc/sys/kernel/random/boot_id")) -> str:
 
 
 class Outbox:
-    """A ring of messages in an SQLite file (WAL, ``synchronous=FULL``). Safe to use from several threads.
+    """A ring of messages in an SQLite file (WAL, ``synchronous=EXTRA``). Safe to use from several threads.
 
     What `put` returned a sequence for is on the disk. Nothing here raises for a full disk, a broken or a locked file:
     the caller's work goes on, `put` returns nothing, and `problem` says in one sentence what is wrong. A file that is
@@ -128,7 +127,6 @@ class Outbox:
                 raise UsageError(f"there is no priority {priority!r:.40}", f"use {', '.join(PRIORITIES)}")
             if len(body) > MAX_BODY:
                 raise UsageError(f"a message of {len(body)} bytes is over the limit of {MAX_BODY}")
-        sequences: list[int] = []
         with self._lock, self._guarded("written"):
             connection = self._open()
             boot, now = f"{self._boot}.{self._store}", self._clock()
@@ -141,16 +139,15 @@ class Outbox:
                     )
                     made.append(int(done.lastrowid or 0))
                 self._shrink(connection)
-            sequences = made
-        return sequences
+            return made
+        return []
 
     def peek(self, limit: int = 100) -> list[Message]:
         """The oldest messages that were not acknowledged, in order; empty where the file cannot be read."""
-        found: list[Message] = []
         with self._lock, self._guarded("read"):
             rows = self._open().execute("SELECT * FROM message ORDER BY sequence LIMIT ?", (limit,)).fetchall()
-            found = [Message(self._device, r[1], r[0], PRIORITIES[r[2]], r[3], bytes(r[4])) for r in rows]
-        return found
+            return [Message(self._device, r[1], r[0], PRIORITIES[r[2]], r[3], bytes(r[4])) for r in rows]
+        return []
 
     def acknowledge(self, sequence: int) -> bool:
         """Forget every message up to `sequence`, which the server has; False where the file cannot be written."""
@@ -205,8 +202,10 @@ class Outbox:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(str(self.path), timeout=5, isolation_level=None, check_same_thread=False)
         try:
+            # FULL for the WAL, and the folder synced once the journal that made the file is gone: if that journal came
+            # back after a power cut, it would undo everything
+            connection.execute("PRAGMA synchronous=EXTRA")
             connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=FULL")
             with _transaction(connection):
                 for statement in _SCHEMA.split(";\n"):
                     connection.execute(statement)
@@ -243,7 +242,7 @@ class Outbox:
             self.path.replace(aside)
             for suffix in ("-wal", "-shm"):  # of the old file: a new one must not read them
                 with contextlib.suppress(FileNotFoundError):
-                    os.replace(f"{self.path}{suffix}", f"{aside}{suffix}")
+                    Path(f"{self.path}{suffix}").replace(f"{aside}{suffix}")
             self._open()
         except (OSError, sqlite3.Error) as second:
             self.close()

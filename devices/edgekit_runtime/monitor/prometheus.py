@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Optional
 
 from edgekit_runtime.monitor.device import Health
+from edgekit_runtime.monitor.distance import Drift
 from edgekit_runtime.monitor.histogram import Histogram
 from edgekit_runtime.monitor.window import Window
 
 if TYPE_CHECKING:
-    from edgekit_runtime.monitor.drift import Drift
     from edgekit_runtime.monitor.outbox import Outbox
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

@@ -11,7 +11,8 @@ import numpy as np
 
 from edgekit_runtime.errors import SpecificationError
 from edgekit_runtime.manifest import Manifest
-from edgekit_runtime.monitor.drift import LEVEL, Drift, compare
+from edgekit_runtime.monitor.distance import Drift
+from edgekit_runtime.monitor.drift import LEVEL, compare
 from edgekit_runtime.monitor.window import Window
 from edgekit_runtime.runtime import Runtime
 from edgekit_runtime.specification.summaries import summarize

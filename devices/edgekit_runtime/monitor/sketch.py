@@ -119,9 +119,10 @@ class Sketch:
             if len(bins) != len(edges) - 1:
                 raise ValueError(f"{len(bins)} bins for {len(edges)} edges")
             low, high = data.get("low"), data.get("high")
-            if (low is None) != (high is None) or (low is not None and not -math.inf < low <= high < math.inf):
+            if not (low is high is None or -math.inf < float(low) <= float(high) < math.inf):  # type: ignore[arg-type]
                 raise ValueError("its smallest and largest value contradict each other")
-            return cls(tuple(edges), bins, *(_natural(data.get(n, 0)) for n in _COUNTERS), low, high)
+            under, over, nulls, unseen = (_natural(data.get(n, 0)) for n in _COUNTERS)
+            return cls(tuple(edges), bins, under, over, nulls, unseen, low, high)
         except (KeyError, TypeError, ValueError) as error:
             raise PlainDataError(f"a sketch cannot be read ({error})") from error
 

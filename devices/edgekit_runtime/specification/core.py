@@ -105,7 +105,7 @@ class Specification:
         return value
 
     def answer(self, outputs: Tensors, context: Context) -> tuple[Any, Any]:
-        """`scores` and `postprocess` of one sample, with every step run once: what a monitor counts, what a user gets."""
+        """`scores` and `postprocess` of one sample, with every step run once."""
         value: Any = outputs
         scores: Any = None
         for step in self.output:
