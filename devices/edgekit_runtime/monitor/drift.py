@@ -98,8 +98,8 @@ def limits_for(cells: Cells, reference: int, samples: int, level: float = LEVEL)
     edges are order statistics, so the true share between two of them is not what was counted but a Dirichlet draw with
     one unit for each gap between neighbouring samples (David and Nagaraja, Order Statistics, 3rd ed., section 6.4):
     ``p ~ Dirichlet(shares * (reference + 1))``. Where edges are equal, the share below each is first moved to one
-    end of the bin that hides it. The window is then ``Multinomial(samples, p)``. 3000 draws, seeded: the same on every device with
-    one version of numpy.
+    end of the bin that hides it. The window is then ``Multinomial(samples, p)``. 3000 draws, seeded: the same on every
+    device with one version of numpy.
     """
     generator = np.random.default_rng(_SEED)
     shares = np.array(cells.shares)

@@ -66,7 +66,7 @@ def boot_id(path: Path = Path("/proc/sys/kernel/random/boot_id")) -> str:
 
 
 class Outbox:
-    """A ring of messages in an SQLite file (WAL, ``synchronous=EXTRA``). Safe to use from several threads.
+    """A ring of messages in an SQLite file (WAL, ``synchronous=FULL``). Safe to use from several threads.
 
     What `put` returned a sequence for is on the disk. Nothing here raises for a full disk, a broken or a locked file:
     the caller's work goes on, `put` returns nothing, and `problem` says in one sentence what is wrong. A file that is
@@ -202,9 +202,7 @@ class Outbox:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(str(self.path), timeout=5, isolation_level=None, check_same_thread=False)
         try:
-            # FULL for the WAL, and the folder synced once the journal that made the file is gone: if that journal came
-            # back after a power cut, it would undo everything
-            connection.execute("PRAGMA synchronous=EXTRA")
+            connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA journal_mode=WAL")
             with _transaction(connection):
                 for statement in _SCHEMA.split(";\n"):

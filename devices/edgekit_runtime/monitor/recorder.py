@@ -13,12 +13,14 @@ from edgekit_runtime.errors import SpecificationError
 from edgekit_runtime.manifest import Manifest
 from edgekit_runtime.monitor.distance import Drift
 from edgekit_runtime.monitor.drift import LEVEL, compare
+from edgekit_runtime.monitor.grid import Grid
 from edgekit_runtime.monitor.window import Window
 from edgekit_runtime.runtime import Runtime
 from edgekit_runtime.specification.summaries import summarize
 
 _PRESUMED_REFERENCE = 100  # bundles that do not say how many samples their reference has: few, so that limits are wide
 _KEPT = 64
+_WIDE = 32  # scores from which on one array operation is faster than a loop
 
 
 class Monitor:
@@ -69,7 +71,10 @@ class Monitor:
 
     def _begin(self, now: float) -> None:
         self._window = Window.of(self.manifest, now)
-        self._outputs = [s.add for s in self._window.outputs.values()]
+        sketches = list(self._window.outputs.values())
+        self._outputs = [s.add for s in sketches]
+        alike = len({len(s.edges) for s in sketches}) == 1
+        self._grid = Grid(sketches) if alike and len(sketches) > _WIDE else None
         self._inputs = list(self._window.inputs.items())
         self._categories = list(self._window.categories.items())
 
@@ -116,6 +121,7 @@ class Monitor:
         """Copies of the counts since the monitor was made, and of the open window."""
         with self._lock:
             self._roll()
+            self._drain()
             empty = Window.of(self.manifest, self._window.begun)
             return self.totals.merge(self._window), self._window.merge(empty)
 
@@ -158,20 +164,27 @@ class Monitor:
         if array.dtype.kind not in "fiub" or not array.size:
             window.unfit += 1
             return
-        values = array.ravel().tolist()
-        if self._outputs:
-            if len(values) != len(self._outputs):
-                window.unfit += 1
-                return
-            for add, value in zip(self._outputs, values):
+        if self._outputs and array.size != len(self._outputs):
+            window.unfit += 1
+            return
+        if self._grid is not None:
+            self._grid.add(array.ravel())
+        else:
+            for add, value in zip(self._outputs, array.ravel().tolist()):
                 add(value)
         if self._classify:
-            if len(values) == 1:  # the probability of the second of two classes
-                values = [1 - values[0], values[0]]
-            best = max(values)
-            window.confidence.add(best)
-            if best == best and len(values) == len(self.manifest.labels):  # noqa: PLR0124 - not NaN
-                window.classes.counts[self.manifest.labels[values.index(best)]] += 1
+            self._count_best(array.ravel())
+
+    def _count_best(self, scores: np.ndarray) -> None:
+        labels = self.manifest.labels
+        if len(scores) == 1:  # the probability of the second of two classes
+            place, best = int(scores[0] > 0.5), max(float(scores[0]), 1 - float(scores[0]))
+        else:
+            place = int(scores.argmax())
+            best = float(scores[place])
+        self._window.confidence.add(best)
+        if best == best and max(len(scores), 2) == len(labels):  # noqa: PLR0124 - not NaN
+            self._window.classes.counts[labels[place]] += 1
 
     def _roll(self) -> None:
         now = self._clock()
@@ -179,7 +192,12 @@ class Monitor:
         if not 0 <= now - self._window.begun < self._seconds:
             self._close(now)
 
+    def _drain(self) -> None:
+        if self._grid is not None:
+            self._grid.drain()
+
     def _close(self, now: float) -> None:
+        self._drain()
         if self._window.requests:
             self._window.ended = max(now, self._window.begun)
             self.totals = self.totals.merge(self._window)
