@@ -149,12 +149,18 @@ class Outbox:
             return [Message(self._device, r[1], r[0], PRIORITIES[r[2]], r[3], bytes(r[4])) for r in rows]
         return []
 
-    def acknowledge(self, sequence: int) -> bool:
-        """Forget every message up to `sequence`, which the server has; False where the file cannot be written."""
+    def acknowledge(self, boot: str, sequence: int) -> bool:
+        """Forget every message up to `sequence`, which the server has; False where the file cannot be written.
+
+        Args:
+            boot: `Message.boot` that the sequence belongs to; one of a file that was set aside since forgets nothing.
+            sequence: The last message that the server has.
+        """
         with self._lock, self._guarded("written"):
             connection = self._open()
-            with _transaction(connection):
-                connection.execute("DELETE FROM message WHERE sequence <= ?", (sequence,))
+            if boot.rpartition(".")[2] == self._store:
+                with _transaction(connection):
+                    connection.execute("DELETE FROM message WHERE sequence <= ?", (sequence,))
             return True
         return False
 

@@ -37,7 +37,7 @@ def test_messages_come_back_in_order_with_their_identity_until_acknowledged(tmp_
     ]
     assert {(m.device, m.made) for m in found} == {("pi-1", 5.0)}
     assert box.peek(limit=1) == found[:1]
-    assert box.acknowledge(2)
+    assert box.acknowledge(found[0].boot, 2)
     assert box.peek() == found[2:]
     box.close()
     assert box.peek() == found[2:]
@@ -47,7 +47,7 @@ def test_messages_come_back_in_order_with_their_identity_until_acknowledged(tmp_
 def test_a_sequence_is_never_used_twice_and_a_boot_keeps_its_name(tmp_path):
     box = opened(tmp_path)
     box.put([("state", b"a")])
-    box.acknowledge(1)
+    box.acknowledge(box.peek()[0].boot, 1)
     box.close()
     again = opened(tmp_path, boot="later")
     assert again.put([("state", b"b")]) == [2]
@@ -108,6 +108,9 @@ def test_a_broken_file_is_set_aside_and_the_caller_goes_on(tmp_path, damage, cap
     assert broken.problem == ""
     # sequences begin anew, so the identity does too
     assert broken.peek()[0].boot not in ("", first)
+    # an answer of the server that comes late is about the old file
+    assert broken.acknowledge(first, 200)
+    assert [m.body for m in broken.peek()] == [b"new"]
 
 
 def test_a_place_that_cannot_be_a_file_is_one_sentence(tmp_path):
@@ -115,7 +118,7 @@ def test_a_place_that_cannot_be_a_file_is_one_sentence(tmp_path):
     box = Outbox(tmp_path / "file" / "outbox.db", "pi-1", boot="b")
     assert box.put([("state", b"a")]) == []
     assert box.peek() == []
-    assert not box.acknowledge(1)
+    assert not box.acknowledge("b", 1)
     assert "cannot be" in box.problem
     assert "\n" not in box.problem
 
@@ -198,7 +201,7 @@ for i in range(150):
     os.write(told, b"put %d\\n" % sequences[-1])
     if i % 10 == 9:
         os.write(told, b"try %d\\n" % (sequences[-1] - 12))
-        assert box.acknowledge(sequences[-1] - 12)
+        assert box.acknowledge(box.peek(1)[0].boot, sequences[-1] - 12)
         os.write(told, b"gone %d\\n" % (sequences[-1] - 12))
 """
 
