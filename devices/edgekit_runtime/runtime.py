@@ -121,6 +121,11 @@ class Runtime:
         context = self.context()
         return self.specification.postprocess(self._answer(raw, context), context)
 
+    def answer(self, raw: Any) -> tuple[Any, Any]:
+        """`scores` and the answer of one raw sample from one inference, for whoever watches the model."""
+        context = self.context()
+        return self.specification.answer(self._answer(raw, context), context)
+
     def predict_batch(self, raws: Sequence[Any]) -> list[Any]:
         """Answers for several raw samples; one inference where the variant takes batches, else one each."""
         if not len(raws):

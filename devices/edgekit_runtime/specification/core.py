@@ -103,3 +103,14 @@ class Specification:
         for step in self.output:
             value = step(value, context)
         return value
+
+    def answer(self, outputs: Tensors, context: Context) -> tuple[Any, Any]:
+        """`scores` and `postprocess` of one sample, with every step run once."""
+        value: Any = outputs
+        scores: Any = None
+        for step in self.output:
+            if step.presents and scores is None:
+                scores = value
+            value = step(value, context)
+        scores = value if scores is None else scores
+        return next(iter(outputs.values())) if scores is outputs else scores, value
