@@ -67,7 +67,8 @@ def _orjson() -> Any:
         return None
 
 
-_FAST = _orjson()
+FAST = _orjson()
+"""orjson, of the extra ``fast``; None where it is not installed."""
 
 
 def load_json(content: bytes) -> Any:
@@ -77,8 +78,8 @@ def load_json(content: bytes) -> Any:
         Refused: 400, the content is not JSON.
     """
     try:
-        if _FAST is not None:
-            return _FAST.loads(content)
+        if FAST is not None:
+            return FAST.loads(content)
         return json.loads(content.decode("utf-8"), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         why = " ".join(str(error).split())[:120] or "nested too deeply"

@@ -17,15 +17,18 @@ _LOG = logging.getLogger("edgekit_runtime")
 Work = Callable[[Any], Any]
 
 
+def _nothing(tool: Any) -> None:
+    """What is left of work that nobody waits for."""
+
+
 class _Job:
     """A piece of work, and who waits for it."""
 
-    __slots__ = ("deadline", "future", "loop", "queued", "work")
+    __slots__ = ("deadline", "future", "loop", "work")
 
     def __init__(self, work: Work, deadline: Optional[float]) -> None:
-        self.work = work
+        self.work: Work = work
         self.deadline = deadline
-        self.queued = time.monotonic()
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Any] = self.loop.create_future()
 
@@ -64,6 +67,7 @@ class Worker:
         self._open, self._close = open, close
         self._limit = limit
         self._jobs: queue.SimpleQueue[Optional[_Job]] = queue.SimpleQueue()
+        self._live: set[_Job] = set()  # of those, the ones that somebody waits for
         self._thread = threading.Thread(target=self._run, name=f"edgekit {name}", daemon=True)
 
     def start(self) -> None:
@@ -80,18 +84,25 @@ class Worker:
         Raises:
             Refused: 429, as many wait already as may.
         """
-        if self._jobs.qsize() >= self._limit:
+        if len(self._live) >= self._limit:
             raise Refused(
                 429, f"{self._limit} requests wait already", "try again a little later", (("Retry-After", "1"),)
             )
         job = _Job(work, deadline)
+        self._live.add(job)
+        job.future.add_done_callback(lambda _: self._drop(job))
         self._jobs.put(job)
         return job.future
 
     @property
     def waiting(self) -> int:
         """How many jobs wait for their turn."""
-        return self._jobs.qsize()
+        return len(self._live)
+
+    def _drop(self, job: _Job) -> None:
+        """Give its place and its body free, also where the client went before its turn."""
+        self._live.discard(job)
+        job.work = _nothing
 
     def stop(self) -> None:
         """Close after the jobs that are queued already."""
@@ -121,12 +132,14 @@ class Worker:
         self._close(tool)
 
     def _do(self, job: _Job, tool: Any) -> None:
+        self._live.discard(job)
+        work = job.work
         if job.future.cancelled():
             return
         if job.deadline is not None and time.monotonic() > job.deadline:
             job.answer(None, Refused(504, "the deadline passed before the request had its turn"))
             return
         try:
-            job.answer(job.work(tool), None)
+            job.answer(work(tool), None)
         except Exception as error:
             job.answer(None, error)
