@@ -39,7 +39,7 @@ class _Job:
             pass
 
     def _deliver(self, result: Any, error: Optional[BaseException]) -> None:
-        if self.future.done():  # cancelled meanwhile
+        if self.future.done():  # nobody waits any more
             return
         if error is not None:
             self.future.set_exception(error)
@@ -134,7 +134,7 @@ class Worker:
     def _do(self, job: _Job, tool: Any) -> None:
         self._live.discard(job)
         work = job.work
-        if job.future.cancelled():
+        if job.future.done():  # cancelled, or its deadline passed
             return
         if job.deadline is not None and time.monotonic() > job.deadline:
             job.answer(None, Refused(504, "the deadline passed before the request had its turn"))

@@ -255,6 +255,26 @@ def test_a_full_queue_a_deadline_and_a_client_that_goes(double, serving, needs_b
         assert any(line.startswith("edgekit_build_info{version=") for line in lines)
 
 
+def test_a_body_that_never_ends_is_given_up(client, monkeypatch):
+    monkeypatch.setattr("edgekit_runtime.serve.app.BODY_SECONDS", 0.01)
+
+    async def slowly():
+        sent = []
+
+        async def receive():
+            await asyncio.Event().wait()
+
+        async def send(message):
+            sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": INFER, "headers": []}
+        await asyncio.wait_for(client.app(scope, receive, send), 30)
+        return sent
+
+    sent = asyncio.run(slowly())
+    assert sent[0]["status"] == 408 and b"0.01 seconds" in sent[1]["body"]
+
+
 def test_two_bundles_of_one_name_are_refused(double):
     with pytest.raises(UsageError, match="both called 'double'"):
         Repository([double, double])
