@@ -77,6 +77,8 @@ def to_array(values: Union[list[Any], np.ndarray], dtype: str, name: str) -> np.
             if not all(type(v) in (bool, int) and v in (0, 1) for v in values):
                 raise TypeError("not a truth value")
             return np.array(values, np.bool_)
+        if dtype == "uint8":  # as strict as array, and twice as fast
+            return np.frombuffer(bytes(values), np.uint8)
         return np.frombuffer(array(_CODES[dtype], values), _CODES[dtype]).astype(dtype, copy=False)
     except (TypeError, ValueError, OverflowError) as error:
         raise Refused(400, f"the data of {name!r} is not {dtype} ({' '.join(str(error).split())[:100]})") from error

@@ -52,8 +52,8 @@ def decode_sample(kind: str, content_type: str, body: bytes) -> Any:
         if isinstance(sample, dict):
             return {name: _tensor(value, name) for name, value in sample.items()}
         return _tensor(sample, "body")
-    if media == "application/json" and kind == "text" and not isinstance(sample, str):
-        raise Refused(400, "the model takes one text, as a JSON string")
+    if media == "application/json" and kind == "text" and not isinstance(sample, (str, dict)):
+        raise Refused(400, "the model takes one text, as a JSON string or a row")
     return sample
 
 
@@ -73,5 +73,8 @@ def predict(runtime: Runtime, content_type: str, body: bytes) -> Reply:
         Refused, SpecificationError: As `decode_sample`; 422 where JSON cannot say the answer.
         BackendError: The interpreter failed.
     """
-    sample = decode_sample(runtime.manifest.specification.kind, content_type, body)
+    specification = runtime.manifest.specification
+    # a table of one text column takes the text alone, too
+    text = bool(specification.input) and specification.input[0].get("step") == "text"
+    sample = decode_sample("text" if text else specification.kind, content_type, body)
     return json_reply({"predictions": [{"input": "body", "answer": plain(runtime(sample))}]})

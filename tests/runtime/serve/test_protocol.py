@@ -15,6 +15,7 @@ from edgekit_runtime.serve import numbers
 from edgekit_runtime.serve.http import Refused, Reply, packed, unpack
 from edgekit_runtime.serve.numbers import flatten, load_with_spans, to_array
 from edgekit_runtime.serve.oip import DATATYPES, InferRequest, decode_request, encode_reply, tensor_bytes
+from edgekit_runtime.serve.raw import decode_sample
 
 WORD = st.text('aé€𐍈\0"\\', max_size=5)
 
@@ -205,3 +206,35 @@ def test_a_compressed_body_is_held_to_what_it_unpacks_to():
     with pytest.raises(Refused) as refused:
         unpack(b"", "br", 10)
     assert refused.value.status == 415
+
+
+@pytest.mark.parametrize(
+    ("kind", "content_type", "body", "sample"),
+    [
+        ("image", "image/jpeg", b"\xff\xd8\xff", b"\xff\xd8\xff"),
+        ("image", "Image/PNG; q=1", b"\x89PNG", b"\x89PNG"),
+        ("audio", "audio/wav", b"RIFF", b"RIFF"),
+        ("text", "text/plain; charset=utf-8", "Füße".encode(), "Füße"),
+        ("text", "application/json", b'"a"', "a"),
+        ("table", "application/json", b'{"age": 41}', {"age": 41}),
+    ],
+)
+def test_a_raw_body_becomes_what_the_specification_takes(kind, content_type, body, sample):
+    assert decode_sample(kind, content_type, body) == sample
+
+
+@pytest.mark.parametrize(
+    ("kind", "content_type", "body", "status"),
+    [
+        ("image", "audio/wav", b"RIFF", 415),
+        ("image", "", b"\xff\xd8\xff", 415),
+        ("table", "text/plain", b"41", 415),
+        ("audio", "audio/wav", b"", 400),
+        ("text", "application/json", b"[1]", 400),
+        ("tensor", "application/json", b'["a"]', 400),
+    ],
+)
+def test_a_raw_body_of_another_kind_is_refused(kind, content_type, body, status):
+    with pytest.raises(Refused) as refused:
+        decode_sample(kind, content_type, body)
+    assert refused.value.status == status
