@@ -167,6 +167,11 @@ class Runtime:
             raise BackendError(f"input {error} is missing; the model takes {', '.join(self._names)}") from error
         return self._run_file(arrays)
 
+    @property
+    def takes_batches(self) -> bool:
+        """Whether `run` takes any number of samples at once (in one inference or one each)."""
+        return self._single or all(b.shape[:1] == (-1,) for b in self.variant.inputs)
+
     def context(self) -> Context:
         """A fresh context for one sample."""
         return Context(labels=self.manifest.labels)

@@ -1,0 +1,328 @@
+"""The server as one raw-ASGI callable: routes, token, limits, deadlines, cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import time
+from collections.abc import Awaitable, Mapping, MutableMapping
+from typing import Any, Callable, Optional
+from urllib.parse import unquote_to_bytes
+
+from edgekit_runtime import __version__
+from edgekit_runtime.errors import EdgekitError
+from edgekit_runtime.serve import infer
+from edgekit_runtime.serve.http import (
+    Refused,
+    Reply,
+    error_reply,
+    header,
+    json_reply,
+    load_json,
+    too_large,
+    unpack,
+    whole_number,
+)
+from edgekit_runtime.serve.metrics import Counters, Recorder
+from edgekit_runtime.serve.models import VERSION, Model, Repository
+
+_LOG = logging.getLogger("edgekit_runtime")
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+MAX_BODY = 64 * 2**20
+"""Largest request body, packed and unpacked, in bytes."""
+
+BODY_SECONDS = 60.0
+"""A body that is not there after this long is given up."""
+
+EXTENSIONS = ("binary_tensor_data", "model_repository", "model_configuration", "statistics")
+_LOOK = 0.01  # seconds after which it is worth looking whether the client is still there
+_GONE = 499  # nginx's number for a client that closed the connection
+
+
+class _ClientGone(Exception):
+    """Nobody waits for the answer."""
+
+
+class Application:
+    """Open Inference Protocol v2, TensorFlow Serving's REST prediction, raw samples and metrics.
+
+    Args:
+        repository: The models.
+        token: What requests must bring as ``Authorization: Bearer TOKEN``, but for health; None for nothing.
+        max_body: Largest body in bytes, packed and unpacked.
+        recorder: Who counts.
+    """
+
+    def __init__(
+        self,
+        repository: Repository,
+        *,
+        token: Optional[str] = None,
+        max_body: int = MAX_BODY,
+        recorder: Optional[Recorder] = None,
+    ) -> None:
+        self.repository = repository
+        self.recorder: Recorder = recorder or Counters()
+        self._token = None if token is None else f"Bearer {token}".encode()
+        self._max_body = max_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI 3."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+            return
+        if scope["type"] != "http":  # a WebSocket
+            await send({"type": "websocket.close", "code": 1003})
+            return
+        try:
+            reply = await self._reply(scope, receive)
+        except _ClientGone:
+            return
+        except Refused as error:
+            reply = error_reply(error, error.status)
+        except EdgekitError as error:
+            reply = error_reply(error, 422)
+        except Exception:
+            _LOG.exception("%s %s failed", scope["method"], scope["path"])
+            reply = json_reply({"error": "the server failed; its log says why"}, 500)
+        await _send(reply, scope["method"], send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                self.repository.start()
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await asyncio.to_thread(self.repository.close)
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _reply(self, scope: Scope, receive: Receive) -> Reply:
+        headers = dict(scope["headers"])
+        parts = _parts(scope)
+        method = scope["method"]
+        if parts[:2] == ("v2", "health"):
+            return self._health(method, parts[2:])
+        if self._token is not None and not hmac.compare_digest(headers.get(b"authorization", b""), self._token):
+            raise Refused(
+                401, "this server wants a token", "send Authorization: Bearer TOKEN", (("WWW-Authenticate", "Bearer"),)
+            )
+        if parts == ("metrics",):
+            _only("GET", method)
+            return Reply(200, self.recorder.text().encode(), "text/plain; version=0.0.4; charset=utf-8")
+        if parts == ("v2",):
+            _only("GET", method)
+            return json_reply({"name": "edgekit-runtime", "version": __version__, "extensions": EXTENSIONS})
+        if parts[:2] == ("v2", "repository"):
+            return await self._repository(method, parts[2:], headers, receive)
+        if parts == ("v2", "models", "stats"):
+            _only("GET", method)
+            return json_reply({"model_stats": [infer.statistics(m) for m in self.repository]})
+        if parts[:2] == ("v2", "models") and len(parts) > 2:
+            model, action = self._model(parts[2:])
+            if action in ("infer", "predict"):
+                _only("POST", method)
+                return await self._infer(model, action, headers, receive)
+            return _about(model, action, method)
+        if parts[:2] == ("v1", "models") and len(parts) > 2:
+            name, colon, verb = parts[-1].rpartition(":")
+            model, action = self._model((*parts[2:-1], name) if colon else parts[2:])
+            if colon and verb == "predict" and not action:
+                _only("POST", method)
+                return await self._infer(model, "tensorflow", headers, receive)
+            if not colon and not action:
+                _only("GET", method)
+                return json_reply(infer.status(model))
+        raise _nothing_here()
+
+    def _health(self, method: str, rest: tuple[str, ...]) -> Reply:
+        _only("GET", method)
+        if rest == ("live",):
+            return json_reply({"live": True})
+        if rest != ("ready",):
+            raise _nothing_here()
+        if self.repository.ready:
+            return json_reply({"ready": True})
+        reasons = {m.manifest.name: m.reason for m in self.repository if m.reason and not m.unloaded}
+        said = "; ".join(f"model {n!r} is not ready ({r})" for n, r in reasons.items())
+        return json_reply({"ready": False, "error": said, "reasons": reasons}, 503)
+
+    def _model(self, rest: tuple[str, ...]) -> tuple[Model, str]:
+        """Model and what is wanted of it, from ``NAME[/versions/V][/ACTION]``."""
+        model = self.repository[rest[0]]
+        tail = rest[1:]
+        if tail[:1] in (("versions",), ("labels",)) and len(tail) > 1:
+            if tail[:2] != ("versions", VERSION):
+                raise Refused(404, f"model {rest[0]!r} has no version {tail[1][:40]!r}", f"it has version {VERSION}")
+            tail = tail[2:]
+        if len(tail) > 1:
+            raise _nothing_here()
+        return model, tail[0] if tail else ""
+
+    async def _infer(self, model: Model, action: str, headers: Mapping[bytes, bytes], receive: Receive) -> Reply:
+        name, seen = model.manifest.name, model.statistics
+        arrived, status = time.monotonic(), 500
+        try:
+            body = await self._body(headers, receive)
+            arrived = time.monotonic()
+            deadline = infer.deadline(headers, arrived)
+            if action == "infer":
+                work = infer.open_inference(model, headers, body, self._max_body, arrived)
+            elif action == "predict":
+                work = infer.raw_predict(model, headers, body, self._max_body)
+            else:
+                work = infer.tensorflow_predict(model, headers, body, self._max_body)
+            reply: Reply = await _first(model.submit(work, deadline), receive, deadline)
+            status = reply.status
+            return reply
+        except _ClientGone:
+            status = _GONE
+            raise
+        except EdgekitError as error:
+            status = error.status if isinstance(error, Refused) else 422
+            raise
+        finally:
+            seconds = time.monotonic() - arrived
+            self.recorder.record(name, status, seconds)
+            seen.last = int(time.time() * 1000)
+            if status == 200:
+                seen.success += 1
+                seen.success_ns += int(seconds * 1e9)
+            else:
+                seen.fail += 1
+                seen.fail_ns += int(seconds * 1e9)
+
+    async def _repository(
+        self, method: str, rest: tuple[str, ...], headers: Mapping[bytes, bytes], receive: Receive
+    ) -> Reply:
+        known = rest == ("index",) or (len(rest) == 3 and rest[0] == "models" and rest[2] in ("load", "unload"))
+        if not known:
+            raise _nothing_here()
+        _only("POST", method)
+        body = await self._body(headers, receive)
+        content = unpack(body, header(headers, "content-encoding"), self._max_body)
+        asked = load_json(content) if content.strip() else {}
+        if not isinstance(asked, dict):
+            raise Refused(400, "the request is not a JSON object")
+        if rest == ("index",):
+            return json_reply(infer.index(self.repository, asked.get("ready") is True))
+        if rest[2] == "unload":
+            self.repository.unload(rest[1])
+            return json_reply({})
+        if asked.get("parameters"):
+            raise Refused(400, "a bundle brings its own configuration", "load it without parameters")
+        await self.repository.load(rest[1])
+        return json_reply({})
+
+    async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+        stated = whole_number(header(headers, "content-length"), "Content-Length")
+        if stated is not None and stated > self._max_body:
+            raise too_large(self._max_body)
+        task, expired = asyncio.current_task(), False
+
+        def expire() -> None:  # a timer costs a tenth of what asyncio.wait_for does
+            nonlocal expired
+            expired = True
+            if task is not None:
+                task.cancel()
+
+        timer = asyncio.get_running_loop().call_later(BODY_SECONDS, expire)
+        try:
+            return await self._read(receive)
+        except asyncio.CancelledError:
+            if not expired:
+                raise
+            if task is not None and hasattr(task, "uncancel"):
+                task.uncancel()
+            raise Refused(408, f"the body did not arrive within {BODY_SECONDS:g} seconds") from None
+        finally:
+            timer.cancel()
+
+    async def _read(self, receive: Receive) -> bytes:
+        parts, size = [], 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise _ClientGone
+            part = message.get("body", b"")
+            size += len(part)
+            if size > self._max_body:
+                raise too_large(self._max_body)
+            parts.append(part)
+            if not message.get("more_body", False):
+                return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+async def _first(answer: asyncio.Future[Any], receive: Receive, deadline: Optional[float]) -> Any:
+    """The answer, unless the deadline passes or the client goes; then its job is dropped if it has not begun."""
+    loop = asyncio.get_running_loop()
+    watch: Optional[asyncio.Future[Any]] = None
+
+    def look() -> None:  # only where it takes a while: a task for each request would cost more than most models
+        nonlocal watch
+        watch = asyncio.ensure_future(receive())
+        watch.add_done_callback(lambda _: answer.cancel())
+
+    def late() -> None:
+        if not answer.done():
+            answer.set_exception(Refused(504, "the deadline passed before there was an answer"))
+
+    timers = [loop.call_later(_LOOK, look)]
+    if deadline is not None:
+        timers.append(loop.call_later(max(0.0, deadline - time.monotonic()), late))
+    try:
+        return await answer
+    except asyncio.CancelledError:
+        if watch is not None and watch.done():
+            raise _ClientGone from None
+        raise
+    finally:
+        for timer in timers:
+            timer.cancel()
+        answer.cancel()
+        if watch is not None:
+            watch.cancel()
+
+
+def _parts(scope: Scope) -> tuple[str, ...]:
+    """The path between its slashes; from the raw path where there is one, so that a name may hold a slash."""
+    path = scope.get("raw_path") or scope["path"].encode("utf-8", "surrogateescape")
+    return tuple(unquote_to_bytes(p).decode("utf-8", "replace") for p in path.strip(b"/").split(b"/"))
+
+
+def _about(model: Model, action: str, method: str) -> Reply:
+    if action not in ("", "ready", "stats", "config"):
+        raise _nothing_here()
+    _only("GET", method)
+    if action == "stats":
+        return json_reply({"model_stats": [infer.statistics(model)]})
+    if action == "ready":
+        if not model.reason:
+            return json_reply({"name": model.manifest.name, "ready": True})
+        said = f"model {model.manifest.name!r} is not ready ({model.reason})"
+        return json_reply({"name": model.manifest.name, "ready": False, "error": said}, 503)
+    return json_reply(infer.configuration(model) if action == "config" else infer.metadata(model))
+
+
+def _only(wanted: str, method: str) -> None:
+    if method != wanted and not (method == "HEAD" and wanted == "GET"):
+        raise Refused(405, f"{method[:20]} does not work here", f"use {wanted}", (("Allow", wanted),))
+
+
+def _nothing_here() -> Refused:
+    return Refused(404, "there is nothing under this path", "docs/guide/serving.md lists the paths")
+
+
+async def _send(reply: Reply, method: str, send: Send) -> None:
+    headers = [(b"content-length", str(len(reply.body)).encode())]
+    if reply.content_type:
+        headers.append((b"content-type", reply.content_type.encode()))
+    headers += [(n.lower().encode(), v.encode()) for n, v in reply.headers]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else reply.body})

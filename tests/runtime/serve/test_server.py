@@ -1,0 +1,164 @@
+"""A real server on loopback, asked by Triton's own client."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgekit_runtime import Runtime
+from edgekit_runtime.cli import main
+from edgekit_runtime.serve import server
+
+from ..conftest import X
+
+TOKEN = "a-token-of-some-length"  # noqa: S105
+
+
+@pytest.fixture
+def needs_uvicorn(needs_backend) -> None:
+    needs_backend("litert")
+    pytest.importorskip("uvicorn", reason="serving needs uvicorn, not installed in this environment")
+
+
+@contextmanager
+def process(bundle: Path, *options: str) -> Iterator[str]:
+    """A server of its own process; its URL, once it is ready."""
+    words = [sys.executable, "-m", "edgekit_runtime", "serve", str(bundle), "--json", *options]
+    running = subprocess.Popen(
+        words, stdout=subprocess.PIPE, text=True, env={**os.environ, server.TOKEN_VARIABLE: TOKEN}
+    )
+    try:
+        assert running.stdout is not None
+        where = json.loads(running.stdout.readline())["listening"]
+        until = time.monotonic() + 60
+        while ask(where, "GET", "/v2/health/ready")[0] != 200:
+            assert time.monotonic() < until and running.poll() is None
+        yield where
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(30) == 0
+    finally:
+        running.kill()
+        running.wait()
+        running.stdout.close()
+
+
+class _Unix(http.client.HTTPConnection):
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(self.host)
+
+
+def ask(where: str, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
+    if where.startswith("unix:"):
+        connection = _Unix(where[len("unix:") :])
+        connection.host = where[len("unix:") :]
+    else:
+        connection = http.client.HTTPConnection(where[len("http://") :], timeout=30)
+    try:
+        connection.request(method, path, body, {"Authorization": f"Bearer {TOKEN}", "Host": "localhost"})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def test_tritons_client_works_unchanged(double, needs_uvicorn):
+    triton = pytest.importorskip("tritonclient.http", reason="needs tritonclient, not installed in this environment")
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    with Runtime.open(double) as runtime:
+        expected = runtime.run({"x": X})["y"]
+    with process(double, "--port", "0") as where, triton.InferenceServerClient(where[len("http://") :]) as client:
+        assert client.is_server_live() and client.is_server_ready()
+        assert client.is_model_ready("double", "1", headers=headers)
+        assert not client.is_model_ready("triple", headers=headers)
+        assert "binary_tensor_data" in client.get_server_metadata(headers=headers)["extensions"]
+        assert client.get_model_metadata("double", headers=headers)["inputs"][0]["datatype"] == "FP32"
+        assert client.get_model_config("double", headers=headers)["input"][0]["data_type"] == "TYPE_FP32"
+        for binary_in in (True, False):
+            given = triton.InferInput("x", list(X.shape), "FP32")
+            given.set_data_from_numpy(X, binary_data=binary_in)
+            for outputs in (
+                None,
+                [triton.InferRequestedOutput("y", binary_data=True)],
+                [triton.InferRequestedOutput("y", binary_data=False)],
+            ):
+                for packing in (None, "gzip", "deflate"):
+                    found = client.infer(
+                        "double",
+                        [given],
+                        outputs=outputs,
+                        request_id="one",
+                        headers=dict(headers),  # the client adds to it
+                        request_compression_algorithm=packing,
+                        response_compression_algorithm=packing,
+                    )
+                    assert np.array_equal(found.as_numpy("y"), expected)
+                    assert found.get_response()["id"] == "one"
+        with pytest.raises(triton.InferenceServerException, match="takes x, but was given z"):
+            client.infer("double", [given_z(triton)], headers=headers)
+        stats = client.get_inference_statistics("double", headers=headers)["model_stats"][0]
+        assert stats["inference_stats"]["success"]["count"] == 18
+        client.unload_model("double", headers=headers)
+        assert client.get_model_repository_index(headers=headers)[0]["state"] == "UNAVAILABLE"
+        client.load_model("double", headers=headers)
+        assert client.is_model_ready("double", headers=headers)
+
+
+def given_z(triton):
+    given = triton.InferInput("z", [1, 4], "FP32")
+    given.set_data_from_numpy(X[:1])
+    return given
+
+
+def test_a_unix_socket_is_for_its_owner_alone_and_goes_with_the_server(double, tmp_path, needs_uvicorn):
+    path = tmp_path / "s"
+    with process(double, "--socket", str(path)) as where:
+        assert where == f"unix:{path}" and path.stat().st_mode & 0o077 == 0
+        body = json.dumps({"instances": X.tolist()}).encode()
+        assert json.loads(ask(where, "POST", "/v1/models/double:predict", body)[1])["predictions"] == (2 * X).tolist()
+    assert not path.exists()
+
+
+def stopped(capsys, *words: str) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as stop:
+        main(["serve", *words])
+    return stop.value.code, capsys.readouterr().err
+
+
+def test_wrong_usage_is_one_sentence(double, tmp_path, capsys, needs_uvicorn):
+    short = tmp_path / "token"
+    short.write_text("abc\n")
+    taken = socket.create_server(("127.0.0.1", 0))
+    for words, code, said in (
+        ([str(double), "--host", "0.0.0.0"], 2, "there is no token"),  # noqa: S104
+        ([str(double), "--token-file", str(short)], 2, "not one word of 16"),
+        ([str(double), "--token-file", str(tmp_path / "none")], 2, "cannot read the token"),
+        ([str(double), "--port", "65536"], 2, "--port 65536 is not between"),
+        ([str(double), "--max-body", "0"], 2, "--max-body 0 is not between"),
+        ([str(double), str(double)], 2, "both called"),
+        ([str(short)], 1, "not an edgekit bundle"),
+        ([str(double), "--port", str(taken.getsockname()[1])], 1, "in use"),
+        ([str(double), "--socket", str(tmp_path / "no" / "s")], 1, "cannot listen on"),
+    ):
+        found = stopped(capsys, *words)
+        assert found[0] == code and said in found[1] and found[1].count("\n") == 1, found
+        assert "abc" not in found[1]
+    taken.close()
+
+
+def test_without_uvicorn_the_line_that_installs_it(double, capsys, monkeypatch):
+    monkeypatch.setattr(server.importlib.util, "find_spec", lambda name: None)
+    code, said = stopped(capsys, str(double))
+    assert code == 4 and 'pip install "edgekit-runtime[serve]"' in said
