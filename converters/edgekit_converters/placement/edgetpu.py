@@ -14,6 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from edgekit_converters.errors import SourceError
 from edgekit_converters.placement.edgetpu_limits import LIMITS
 from edgekit_converters.placement.edgetpu_memory import parameter_bytes
 from edgekit_converters.placement.placement import CPU, OpPlacement, Placement
@@ -22,7 +23,7 @@ from edgekit_converters.placement.tflite_graph import Graph, Operator, read_grap
 UNIT = "Edge TPU"
 CUSTOM_OP = "edgetpu-custom-op"
 _WHOLE = ("INT8", "UINT8")
-_LARGE = 512 * 512  # pixels of an input; single operators on such pictures were refused
+_LARGE = 2**20  # pixels of an input; 513x513 is seen compiled, a MobileNet at 2048x1024 is not
 
 
 @cache
@@ -32,14 +33,21 @@ def op_table() -> dict[str, Any]:
     return table
 
 
+def is_compiled(path: Path) -> bool:
+    """Whether a TFLite file is compiled for the Edge TPU.
+
+    Raises:
+        SourceError: It cannot be read or is damaged.
+    """
+    return any(op.kind == CUSTOM_OP for op in read_graph(path).operators)
+
+
 def predict(path: Path) -> Placement:
     """Predict the mapping of a TFLite file that is not compiled yet.
 
     Raises:
         SourceError: It cannot be read, is damaged or is compiled already.
     """
-    from edgekit_converters.errors import SourceError
-
     graph = read_graph(path)
     if any(op.kind == CUSTOM_OP for op in graph.operators):
         raise SourceError(f"{path.name} is compiled for the Edge TPU already", "give the file that it was made from")
@@ -55,18 +63,18 @@ def predict(path: Path) -> Placement:
 
 def place(graph: Graph) -> tuple[OpPlacement, ...]:
     """Where each operator of a graph will run."""
-    left: dict[int, str] = {}  # tensors that an operator on the CPU makes, with its kind
+    left: dict[int, str] = {}  # tensors that operators on the CPU make, with the first of those
     batch = [graph.tensors[i].shape[0] for i in graph.inputs if i >= 0 and graph.tensors[i].shape]
     whole = f"the model takes a batch of {max(batch)}, only 1 is supported" if batch and max(batch) > 1 else ""
     rows = []
     for index, op in enumerate(graph.operators):
         why = whole or _against(op, graph)
-        behind = next((left[i] for i in op.inputs if i in left), "")
+        behind = next((left[i] for i in op.inputs if i in left), "")  # the first of the chain
         if not why and behind:
             why = f"it is behind {behind}, which runs on the CPU: more than one subgraph is not supported"
         rows.append(OpPlacement(index, op.kind, CPU if why else UNIT, why))
         if why and not _enters(op, graph):
-            left.update({i: f"{op.kind} (number {index})" for i in op.outputs})
+            left.update(dict.fromkeys(op.outputs, behind or f"{op.kind} (number {index})"))
     return tuple(rows)
 
 

@@ -45,7 +45,7 @@ class CompilerLog:
         return {kind: n for (kind, status), n in self.counts.items() if status == _MAPPED}
 
 
-def command(path: Path) -> str:
+def command(path: str) -> str:
     """The line that compiles a file, for people."""
     return f"{PROGRAM} -s {path}"
 

@@ -82,8 +82,6 @@ def read_graph(path: Path) -> Graph:
         raise SourceError(f"{path.name} is not a TFLite file (its identifier is missing)")
     try:
         return _graph(content)
-    except SourceError:
-        raise
     except (struct.error, IndexError, ValueError, TypeError, AttributeError, KeyError, OverflowError, MemoryError,
             RecursionError) as error:  # fmt: skip
         # what the flatbuffer reader stumbles over in a damaged file, which it does not check
@@ -95,7 +93,7 @@ def _graph(content: bytes) -> Graph:
 
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     if not model.subgraphs:
-        raise SourceError("the model has no graph")
+        raise ValueError("no graph")
     graph = model.subgraphs[0]
     types = {value: name for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
     kinds = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
@@ -122,22 +120,26 @@ def _numbers(indices: Any, tensors: tuple[Tensor, ...]) -> tuple[int, ...]:
     return found
 
 
+def _numbers_of(vector: Any) -> list[float]:
+    return [] if vector is None else [float(v) for v in vector]
+
+
 def _tensor(tensor: Any, buffers: Any, types: Mapping[int, str]) -> Tensor:
     shape = tuple(int(s) for s in tensor.shape) if tensor.shape is not None else ()
-    signature = tensor.shapeSignature if tensor.shapeSignature is not None else ()
+    signature = tuple(int(s) for s in tensor.shapeSignature) if tensor.shapeSignature is not None else ()
     data = buffers[tensor.buffer].data
     quantization = tensor.quantization
-    scales = quantization.scale if quantization is not None and quantization.scale is not None else ()
-    zeros = quantization.zeroPoint if quantization is not None and quantization.zeroPoint is not None else ()
+    scales = _numbers_of(quantization and quantization.scale)
+    zeros = _numbers_of(quantization and quantization.zeroPoint)
     return Tensor(
         name=bytes(tensor.name or b"").decode("utf-8", "replace"),
         dtype=types[tensor.type],
         shape=shape,
         # a batch that the converter left open is 1 until somebody resizes the input, which compilers take it for
-        static=all(s >= 0 for s in (*shape, *tuple(signature)[1:])),
+        static=all(s >= 0 for s in (*shape, *signature[1:])),
         constant=bytes(bytearray(data)) if data is not None and len(data) else None,
         per_channel=len(scales) > 1,
         variable=bool(tensor.isVariable),
-        scale=float(scales[0]) if len(scales) else 0.0,
-        zero_point=int(zeros[0]) if len(zeros) else 0,
+        scale=scales[0] if scales else 0.0,
+        zero_point=int(zeros[0]) if zeros else 0,
     )

@@ -1,7 +1,7 @@
 """Which operators of a TFLite file XNNPACK takes, measured: the file is loaded and its interpreter asked.
 
-XNNPACK chooses by operator, type and shape while a file is loaded. It runs the same code on Arm and x86 here, so that
-what is delegated on this machine is delegated on a Pi with the same LiteRT; how fast it is says nothing about a Pi.
+XNNPACK chooses by operator, type and shape while a file is loaded. What this machine's LiteRT delegates is taken for
+what a Pi's does; another version of LiteRT, and kernels that one architecture has alone, may choose otherwise.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ def measure(path: Path) -> Placement:
         else OpPlacement(n, op.kind, CPU, "XNNPACK does not take it; TensorFlow Lite's own kernel runs")
         for n, op in enumerate(graph.operators)
     )
-    return Placement(UNIT, rows, "measured here")
+    notes = ("Measured with this machine's LiteRT; another version on the board may choose otherwise.",)
+    return Placement(UNIT, rows, "measured here", {}, notes)
 
 
 def _delegated(delegates: list[dict], originals: list[dict]) -> set[int]:  # type: ignore[type-arg]
