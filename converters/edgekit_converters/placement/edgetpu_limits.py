@@ -66,6 +66,12 @@ def default_weights(op: Operator, graph: Graph) -> str:
     return "its weights are in the shuffled format" if op.options.get("weightsFormat", 0) else ""
 
 
+def flat_output(op: Operator, graph: Graph) -> str:
+    """A dense layer makes one row."""
+    shape = graph.tensors[op.outputs[0]].shape
+    return f"it makes {list(shape)}, only one row is supported" if prod(shape[:-1]) != 1 else ""
+
+
 def _axes(op: Operator, graph: Graph) -> set[int] | None:
     found, rank = _integers(op, graph, 1), len(_first(op, graph).shape)
     return None if found is None else {int(a) % rank if rank else 0 for a in found}
@@ -156,7 +162,8 @@ def plain_slice(op: Operator, graph: Graph) -> str:
 LIMITS: dict[str, Callable[[Operator, Graph], str]] = {
     f.__name__: f
     for f in (
-        no_fused_activation, zero_padding_only, constant_weights, same_dilation, default_weights, no_batch_axis,
+        no_fused_activation, zero_padding_only, constant_weights, same_dilation, default_weights, flat_output,
+        no_batch_axis,
         depth_of_four, no_batch_pack, no_batch_pad, flat_alpha, precise_resize, flat_softmax, no_batch_split,
         plain_slice,
     )
