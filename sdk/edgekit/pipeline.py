@@ -27,6 +27,7 @@ from edgekit.targets import Target, resolve_target
 from edgekit_converters.errors import ConversionError, NoConversion, UsageError
 from edgekit_converters.fidelity import compare
 from edgekit_converters.passes import apply_recipe, format_name, precision_name, recipe_for
+from edgekit_converters.placement import Placement
 from edgekit_converters.plaincode.artefact import LIBRARY
 from edgekit_converters.plaincode.emitter import EmitSettings, emitter
 from edgekit_converters.plaincode.emitters.c import arduino_library
@@ -90,6 +91,7 @@ class _Export:
         plan.check_free()
         plan.check_unpack()
         plan.code(self.target.limits.code)
+        self._check_gates()
         precision_name(plan.quantize)  # a mistyped word is said before any work
         licences, notes = read_licences(plan.licences)
         self.material = self._gather()
@@ -101,6 +103,7 @@ class _Export:
         floating = self._convert(format_)
         results = [self._measure(r, source) for r in self._variants(floating)]
         choice = self._choose(results)
+        placement = self._place(self.made[choice.name])
         kept = [r for r in results if plan.keep == "all" or r.variant.name == choice.name]
         manifest, members = self._assembly().finish(kept, choice, self.made, source, self._open, self.progress)
         manifest = manifest.replace(notes=notes, warnings=tuple(self.warnings))
@@ -108,9 +111,15 @@ class _Export:
         if plan.unpack:
             self._unpack(Path(plan.unpack), self.made[choice.name])
         return ExportResult(
-            plan.bundle_path(), digest, manifest, source, tuple(results), choice, self.progress.done,
+            plan.bundle_path(), digest, manifest, source, tuple(results), choice, self.progress.done, placement,
             self.material.evaluation,
         )  # fmt: skip
+
+    def _check_gates(self) -> None:
+        asked = self.plan.min_offload is not None or self.plan.require_accelerator
+        if asked and not self.target.placement:
+            raise UsageError(f"where operators run on {self.target.name} is not known",
+                             "leave --min-offload and --require-accelerator out")  # fmt: skip
 
     def _mind(self, remark: str) -> None:
         """Tell the user, and whoever reads the bundle later."""
@@ -359,6 +368,15 @@ class _Export:
         if choice.remark:
             self._mind(choice.remark)
         return choice
+
+    def _place(self, model: Converted) -> Placement | None:
+        placing = self.target.placement.get(model.format)
+        if placing is None:
+            return None
+        with self.progress.stage("placement", model.name) as stage:
+            placement = placing(model.path)
+            stage.note = placement.in_words()
+        return placement
 
     # -- what comes out --------------------------------------------------------------------------------------------
 

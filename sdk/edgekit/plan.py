@@ -47,6 +47,8 @@ class ExportPlan:
         unpack: Folder that plain code is written to besides.
         language: Output language of the code in `unpack`; what the bundle holds is C.
         arduino: Whether `unpack` becomes an Arduino library.
+        min_offload: Least share of the chosen variant's operators on the target's accelerator.
+        require_accelerator: Whether all of its operators must be there.
     """
 
     model: str
@@ -77,6 +79,8 @@ class ExportPlan:
     unpack: str | None = None
     language: str = "c"
     arduino: bool = False
+    min_offload: float | None = None
+    require_accelerator: bool = False
 
     def __post_init__(self) -> None:
         if self.max_drop is not None and not 0 <= self.max_drop < 1:
@@ -85,6 +89,8 @@ class ExportPlan:
             raise UsageError("--max-drop needs a data set to measure with", "add --data")
         if self.keep not in ("chosen", "all"):
             raise UsageError(f"--keep {self.keep!r} is neither 'chosen' nor 'all'", "give one of them")
+        if self.min_offload is not None and not 0 <= self.min_offload <= 1:
+            raise UsageError(f"--min-offload {self.min_offload:g} is not a share", "give 0.95 for 95 %")
         if self.calibration_samples < 1:
             raise UsageError("--calibration-samples must be at least 1", "leave it out for 200")
         if self.limit is not None and self.limit < 1:

@@ -9,6 +9,7 @@ from edgekit.contract import Choice
 from edgekit.data import Sample
 from edgekit.evaluate import Evaluation
 from edgekit.progress import Stage
+from edgekit_converters.placement import Placement
 from edgekit_runtime.manifest import Manifest, Variant
 
 
@@ -41,6 +42,7 @@ class ExportResult:
         variants: Every variant that fits the target, in its order of preference.
         choice: Which one ships, and whether the contract holds.
         stages: What was done, in order.
+        placement: Where the chosen variant's operators will run, None where the target does not say.
         samples: The samples that were evaluated, in the order of every evaluation's scores.
     """
 
@@ -51,4 +53,5 @@ class ExportResult:
     variants: tuple[VariantResult, ...]
     choice: Choice
     stages: tuple[Stage, ...]
+    placement: Placement | None = None
     samples: tuple[Sample, ...] = field(default=(), repr=False)

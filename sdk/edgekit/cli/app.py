@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from edgekit.cli import bundles, export, machine
+from edgekit.cli import bundles, export, machine, placement
 
 app = typer.Typer(
     name="edgekit",
@@ -26,6 +26,7 @@ app.command("export")(export.export_command)
 app.command("run")(bundles.run_command)
 app.command("eval")(bundles.eval_command)
 app.command("benchmark")(bundles.benchmark_command)
+app.command("placement")(placement.placement_command)
 app.command("inspect")(bundles.inspect_command)
 app.command("targets")(machine.targets_command)
 app.command("doctor")(machine.doctor_command)

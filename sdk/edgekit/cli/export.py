@@ -60,6 +60,12 @@ def export_command(
         typer.Option(help="language of what --unpack writes: c, python, java, javascript, go, rust, csharp, php, dart"),
     ] = None,
     arduino: Annotated[bool, typer.Option("--arduino", help="write --unpack as an Arduino library")] = False,
+    min_offload: Annotated[
+        float | None, typer.Option(help="least share of operators on the accelerator, 0.95 = 95 %")
+    ] = None,
+    require_accelerator: Annotated[
+        bool, typer.Option("--require-accelerator", help="every operator must be on the accelerator")
+    ] = False,
     licence: Annotated[list[str] | None, typer.Option(help="licence file to put into the bundle; repeatable")] = None,
     report: Annotated[bool, typer.Option("--report", help="write a page about the export beside the bundle")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace existing files")] = False,
@@ -72,11 +78,17 @@ def export_command(
         "output": output, "data": data, "label": label, "labels": labels, "calibration_data": calibration_data,
         "preprocess": preprocess, "format": format, "max_drop": max_drop, "weights": weights, "task": task,
         "text": text, "prefix": prefix, "layout": layout, "leaves": leaves, "unpack": unpack, "limit": limit,
-        "language": language,
+        "language": language, "min_offload": min_offload,
         "licences": tuple(licence) if licence else None,
     }  # fmt: skip
     given = {k: v for k, v in given.items() if v is not None}
-    flags = {"trust": trust, "overwrite": overwrite, "report": report, "arduino": arduino}
+    flags = {
+        "trust": trust,
+        "overwrite": overwrite,
+        "report": report,
+        "arduino": arduino,
+        "require_accelerator": require_accelerator,
+    }
     given |= {k: True for k, v in flags.items() if v}
     defaults = {
         "calibration_samples": (calibration_samples, 200),
@@ -134,6 +146,16 @@ def _export(plan: ExportPlan, as_json: bool) -> None:
         raise ContractBroken(
             f"the contract is broken: {result.choice.remark}", f"the best so far is in {result.bundle}"
         )
+    if why := _gate(plan, result):
+        raise ContractBroken(why, f"`edgekit placement {result.bundle}` shows each operator")
+
+
+def _gate(plan: ExportPlan, result: ExportResult) -> str:
+    if plan.min_offload is None and not plan.require_accelerator:
+        return ""
+    if result.placement is None:
+        return f"where the operators of {result.choice.name} run on {result.manifest.target} is not known"
+    return result.placement.broken(plan.min_offload, plan.require_accelerator)
 
 
 def _report(plan: ExportPlan, result: ExportResult, speed: Speed, progress: Progress) -> Path:
@@ -171,6 +193,15 @@ def summary(result: ExportResult, speed: Speed, report: Path | None = None) -> d
         "chosen": result.choice.name,
         "drop": drop,
         "contract": {"held": result.choice.held},
+        "placement": None
+        if result.placement is None
+        else {
+            "unit": result.placement.unit,
+            "origin": result.placement.origin,
+            "accelerated": result.placement.accelerated,
+            "operators": len(result.placement.ops),
+            "offload": result.placement.offload,
+        },
         "warnings": list(result.manifest.warnings),
     }
 
@@ -199,6 +230,8 @@ def _print(out: Console, result: ExportResult, speed: Speed, max_drop: float | N
         out.print("[yellow]accuracy was not measured[/] (no labelled --data)")
     if max_drop is not None:
         out.print(f"contract: drop at most {max_drop:g} - {'held' if result.choice.held else '[red]broken[/]'}")
+    if result.placement is not None:
+        out.print(f"placement  {result.placement.in_words()}", markup=False, soft_wrap=True)
     bundle = result.bundle
     trust = " --trust" if result.manifest.variant().builds else ""  # native code runs on the user's word alone
     written = f"\nbundle  {bundle}\n" + (f"report  {report}\n" if report else "")

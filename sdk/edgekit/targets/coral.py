@@ -2,6 +2,7 @@
 
 from edgekit.targets.target import Target
 from edgekit_converters.limits import TargetLimits
+from edgekit_converters.placement.edgetpu import predict
 
 TARGET = Target(
     name="coral",
@@ -17,6 +18,7 @@ TARGET = Target(
     backends={"tflite": ("litert", "tflite")},
     python=("3.9", "3.11", "3.13"),
     extra="litert",
+    placement={"tflite": predict},
     notes=(
         "This is the CPU twin, not yet compiled for the Edge TPU: run `edgetpu_compiler -s MODEL.tflite` on it.",
         "Weights beyond the 8 MiB that the Edge TPU keeps are fetched at every inference: slower, not refused.",

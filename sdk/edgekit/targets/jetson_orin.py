@@ -2,6 +2,7 @@
 
 from edgekit.targets.target import Target
 from edgekit_converters.limits import TargetLimits
+from edgekit_converters.placement.tensorrt import check
 
 TARGET = Target(
     name="jetson-orin",
@@ -18,6 +19,7 @@ TARGET = Target(
     backends={"onnx": ("onnx",), "c": ("plain",)},
     python=("3.10", "3.12"),
     extra="onnx",
+    placement={"onnx": check},
     notes=(
         "JetPack 6 brings Python 3.10, JetPack 7 Python 3.12; JetPack 5 needs a Python of 3.9 or newer of your own.",
         "TensorRT comes with JetPack, never from PyPI; the engine is built on the board.",

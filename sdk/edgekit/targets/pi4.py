@@ -2,6 +2,7 @@
 
 from edgekit.targets.target import Target
 from edgekit_converters.limits import TargetLimits
+from edgekit_converters.placement.xnnpack import measure
 
 TARGET = Target(
     name="pi4",
@@ -18,5 +19,6 @@ TARGET = Target(
     backends={"tflite": ("litert", "tflite"), "onnx": ("onnx",), "c": ("plain",)},
     python=("3.11", "3.13"),
     extra="litert",
+    placement={"tflite": measure},
     notes=("The Cortex-A72 has no dot-product instructions: int8 is smaller, and faster by less than on a Pi 5.",),
 )

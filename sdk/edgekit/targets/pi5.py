@@ -2,6 +2,7 @@
 
 from edgekit.targets.target import Target
 from edgekit_converters.limits import TargetLimits
+from edgekit_converters.placement.xnnpack import measure
 
 TARGET = Target(
     name="pi5",
@@ -18,4 +19,5 @@ TARGET = Target(
     backends={"tflite": ("litert", "tflite"), "onnx": ("onnx",), "c": ("plain",)},
     python=("3.11", "3.13"),
     extra="litert",
+    placement={"tflite": measure},
 )

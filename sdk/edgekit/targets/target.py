@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgekit_converters.limits import TargetLimits
+from edgekit_converters.placement import Placement
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,9 @@ class Target:
         extra: Extra of ``edgekit-runtime`` to install there.
         notes: Facts a user should know, one sentence each.
         checks: Each looks at a finished model file, and what it refuses is left out of the bundle with its message; the
-            Edge TPU and TensorRT op checkers register here.
+            checkers of plug-ins register here.
+        placement: Format to what says where each operator of a finished file will run; empty where every operator runs
+            on the same processor.
     """
 
     name: str
@@ -46,3 +49,4 @@ class Target:
     extra: str
     notes: tuple[str, ...] = ()
     checks: tuple[Callable[[Path], Check], ...] = ()
+    placement: Mapping[str, Callable[[Path], Placement]] = field(default_factory=dict)
