@@ -143,7 +143,7 @@ def test_the_runtime_passes_its_own_tests_on_the_board(boards, name):
     done = boards[name].python(
         "pytest", "-q", "-p", "no:cacheprovider", "--import-mode=importlib", "-c", "/dev/null",
         "--rootdir", str(boards[name].root), "tests/runtime", "tests/conformance/test_backends.py", *left_out,
-        "-k", "not as_accurate_as_published",
+        "-k", "not as_accurate_as_published", "--hypothesis-profile=board",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
     assert " passed" in done.stdout

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from edgekit_runtime.backends import backend
 from edgekit_runtime.bundle import write_bundle
@@ -23,6 +24,9 @@ from edgekit_runtime.manifest import (
     Variant,
 )
 from edgekit_runtime.samples import array_bytes
+
+# for emulated boards, where drawing alone takes seconds: `--hypothesis-profile=board`
+settings.register_profile("board", deadline=None, max_examples=20, suppress_health_check=[HealthCheck.too_slow])
 
 X = np.array([[1.0, 2.0, 3.0, 4.0], [0.5, -1.0, 0.0, 7.0]], np.float32)
 
