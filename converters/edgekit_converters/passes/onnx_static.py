@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,9 +49,9 @@ class _Static(Pass):
         if not 50 < self.percentile <= 100:
             raise ValueError(f"percentile must be above 50 and at most 100, not {self.percentile:g}")
 
+    @abstractmethod
     def _activations(self, limits: TargetLimits) -> tuple[str, dict[str, Any]]:
         """Member of `QuantType` for activations, and the quantizer's extra options."""
-        raise NotImplementedError
 
     def _finish(self, quantized: Path, prepared: Path, limits: TargetLimits) -> None:
         """Mend the quantizer's file before it is tidied."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,9 +37,9 @@ class _Quantize(Pass):
     precision: ClassVar[str]
     exclude: tuple[str, ...]
 
+    @abstractmethod
     def _recipe(self) -> list[dict[str, Any]]:
         """The quantizer's own recipe: later entries win over earlier ones."""
-        raise NotImplementedError
 
     def _ranges(self, path: Path, recipe: list[dict[str, Any]], feeds: Sequence[dict[str, np.ndarray]]) -> Any:
         """Activation ranges by tensor name, None where none are needed."""

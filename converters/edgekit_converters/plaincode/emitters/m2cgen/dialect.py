@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,7 +24,7 @@ def kind_of(answers: Sequence[ir.Answer]) -> str:
     return NUMBER if sum(a.register.width for a in answers) == 1 else VECTOR
 
 
-class Dialect:
+class Dialect(ABC):
     """One language. Words in braces are filled in.
 
     Attributes:
@@ -93,27 +94,29 @@ class Dialect:
     def argument(self, text: str, vector: bool) -> str:
         return text
 
+    @abstractmethod
     def join(self, parts: Sequence[str]) -> str:
-        raise NotImplementedError
+        """Several vectors as one."""
 
+    @abstractmethod
     def signature(self, name: str, parameters: Sequence[Any], vector: bool) -> str:
         """The first line of a function that callers do not see."""
-        raise NotImplementedError
 
+    @abstractmethod
     def public(self, name: str, kind: str) -> str:
         """The first line of a method."""
-        raise NotImplementedError
 
     def method(self, name: str) -> str:
         """A method's name as the language writes names."""
         return camel(name)
 
+    @abstractmethod
     def file(self, prefix: str) -> str:
-        raise NotImplementedError
+        """The file's name."""
 
+    @abstractmethod
     def check(self, count: int) -> Sequence[str]:
         """Lines that refuse a row that is too short or too long."""
-        raise NotImplementedError
 
     row = "row"
     """The row as numbers."""
@@ -130,20 +133,21 @@ class Dialect:
     def whole(self, text: str) -> str:
         return text
 
+    @abstractmethod
     def wholes(self, texts: Sequence[str]) -> str:
-        raise NotImplementedError
+        """Several classes as one answer."""
 
+    @abstractmethod
     def table(self, name: str, rows: Sequence[Sequence[str]], text: bool) -> str:
         """Labels of a method: of one answer, or of several."""
-        raise NotImplementedError
 
     def text(self, value: str) -> str:
         """A string literal."""
         return text_literal(value, self.escape)
 
+    @abstractmethod
     def module(self, prefix: str, comment: str, tables: str, methods: str, functions: Sequence[tuple[int, str]]) -> str:
         """The whole file."""
-        raise NotImplementedError
 
 
 def words(text: str) -> frozenset[str]:
