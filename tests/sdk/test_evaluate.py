@@ -84,3 +84,24 @@ def test_the_confusion_matrix_holds_every_sample(pairs):
 def test_the_primary_metric_comes_first(task):
     result = evaluate([np.array([0.0]), np.array([1.0])], samples(0, 1), task, ["a", "b"])
     assert next(iter(result.metrics)) == primary_metric(task)[0]
+
+
+def test_average_precision_and_calibration_counted_by_hand():
+    scores = [[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.7, 0.3]]
+    result = evaluate(list(map(np.array, scores)), samples(0, 0, 1, 1), "classification", ["no", "yes"])
+    # ranked by the score of "yes": yes, no, yes, no -> precision 1 at the first, 2/3 at the third
+    assert result.metrics["average_precision"] == pytest.approx((1 + 2 / 3) / 2)
+    # four bins of one sample each: |0.9-1|, |0.6-1|, |0.8-1|, |0.7-0|
+    assert result.metrics["calibration_error"] == pytest.approx((0.1 + 0.4 + 0.2 + 0.7) / 4)
+
+
+def test_scores_that_are_no_probabilities_have_no_calibration():
+    result = evaluate([np.array([3.0, -1.0]), np.array([-2.0, 5.0])], samples(0, 1), "classification", ["a", "b"])
+    assert result.metrics["accuracy"] == 1.0 and "calibration_error" not in result.metrics
+
+
+def test_percentage_error_is_left_out_where_a_label_is_zero():
+    def mape(*labels):
+        return evaluate([np.array([1.0]), np.array([2.0])], samples(*labels), "regression", ()).metrics.get("mape")
+
+    assert mape(2.0, 1.0) == pytest.approx((0.5 + 1.0) / 2) and mape(0.0, 1.0) is None

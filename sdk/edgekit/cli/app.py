@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from edgekit.cli import bundles, export, machine, placement
+from edgekit.cli import bundles, evaluation, export, machine, placement
 
 app = typer.Typer(
     name="edgekit",
@@ -24,7 +24,8 @@ def _root() -> None:
 
 app.command("export")(export.export_command)
 app.command("run")(bundles.run_command)
-app.command("eval")(bundles.eval_command)
+app.command("eval")(evaluation.eval_command)
+app.command("compare")(evaluation.compare_command)
 app.command("benchmark")(bundles.benchmark_command)
 app.command("placement")(placement.placement_command)
 app.command("inspect")(bundles.inspect_command)

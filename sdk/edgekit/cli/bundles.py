@@ -84,41 +84,6 @@ def _runtime_cli(
     main([verb, *options, *(more or []), "--", str(bundle), *inputs])
 
 
-def eval_command(
-    bundle: Bundle_,
-    data: Annotated[str, typer.Option(help="labelled data set; its test split is used unless --split says otherwise")],
-    label: Annotated[str | None, typer.Option(help="label column of a table")] = None,
-    variant: Variant_ = None,
-    backend: Backend_ = None,
-    trust: Trust_ = False,
-    limit: Annotated[int | None, typer.Option(help="evaluate on at most this many samples")] = None,
-    split: Annotated[str, typer.Option(help="test, train, validation or all")] = "test",
-    json: Json_ = False,
-) -> None:
-    """Measure a bundle's accuracy on a data set."""
-    from edgekit.cli.show import console, print_json, table
-    from edgekit.data import open_dataset
-    from edgekit.evaluate import evaluate
-    from edgekit_runtime import Runtime
-    from edgekit_runtime.errors import UsageError
-
-    out = console(json)
-    with Runtime.open(bundle, variant=variant, backend=backend, trust=trust) as runtime:
-        dataset = open_dataset(data, label=label, labels_order=runtime.manifest.labels or None)
-        every = [s for name in dataset.splits for s in dataset.splits[name]]
-        samples = (every if split == "all" else list(dataset.split(split)))[:limit]
-        if not samples:
-            raise UsageError(f"{data} has no samples in split {split!r}", f"it has {', '.join(dataset.splits)}, all")
-        with out.status(f"evaluating {len(samples)} samples"):
-            scores = [runtime.scores(s.load()) for s in samples]
-        result = evaluate(scores, samples, dataset.task, dataset.labels)
-    if json:
-        print_json({"metrics": dict(result.metrics), "samples": result.samples})
-        return
-    table(out, [("metric", "left"), ("value", "right")], [[n, f"{v:.4f}"] for n, v in result.metrics.items()])
-    out.print(f"{result.samples} samples")
-
-
 def inspect_command(bundle: Bundle_, json: Json_ = False) -> None:
     """Print what a bundle says about itself."""
     from rich.markup import escape

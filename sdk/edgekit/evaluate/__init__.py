@@ -1,5 +1,21 @@
-"""Metrics, by scikit-learn and numpy; one file per task."""
+"""Metrics, one file per task, and what chance may do to them."""
 
+from edgekit.evaluate.bundles import measure_bundle
 from edgekit.evaluate.evaluation import Evaluation, evaluate, primary_metric
+from edgekit.evaluate.intervals import Interval, bootstrap, metric_interval
+from edgekit.evaluate.paired import Comparison, compare
+from edgekit.evaluate.slices import Slice, slices
 
-__all__ = ["Evaluation", "evaluate", "primary_metric"]
+__all__ = [
+    "Comparison",
+    "Evaluation",
+    "Interval",
+    "Slice",
+    "bootstrap",
+    "compare",
+    "evaluate",
+    "measure_bundle",
+    "metric_interval",
+    "primary_metric",
+    "slices",
+]

@@ -1,4 +1,4 @@
-"""Regression: R², MAE, RMSE."""
+"""Regression: R², MAE, RMSE, MAPE."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgekit.errors import DataError, EvaluationError
 def measure(
     scores: np.ndarray, targets: np.ndarray, labels: Sequence[str]
 ) -> tuple[dict[str, float], tuple[tuple[int, ...], ...]]:
-    """Metrics; there is no confusion matrix.
+    """Metrics; there is no confusion matrix. MAPE is a share, and is left out where a label is 0.
 
     Args:
         scores: (samples, 1) predictions.
@@ -30,8 +30,11 @@ def measure(
     if len(targets) < 2 or np.ptp(targets) == 0:
         raise DataError("the evaluation samples do not have two different labels, so R² has no meaning", "add samples")
     predicted = scores[:, 0]
-    return {
+    result = {
         "r2": float(m.r2_score(targets, predicted)),
         "mae": float(m.mean_absolute_error(targets, predicted)),
         "rmse": float(np.sqrt(m.mean_squared_error(targets, predicted))),
-    }, ()
+    }
+    if np.all(targets != 0):
+        result["mape"] = float(m.mean_absolute_percentage_error(targets, predicted))
+    return result, ()

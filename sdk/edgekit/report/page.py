@@ -22,7 +22,8 @@ _CLASS_ROWS = 30
 
 METRIC_NAMES = {
     "accuracy": "Accuracy", "top5": "Top-5", "f1": "F1", "precision": "Precision", "recall": "Recall", "auc": "AUC-ROC",
-    "r2": "R²", "mae": "MAE", "rmse": "RMSE",
+    "average_precision": "Average precision", "calibration_error": "Calibration error",
+    "r2": "R²", "mae": "MAE", "rmse": "RMSE", "mape": "MAPE",
 }  # fmt: skip
 
 

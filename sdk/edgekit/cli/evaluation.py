@@ -1,0 +1,183 @@
+"""`edgekit eval|compare`: how well a bundle does, and whether another does better."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgekit.cli.bundles import Backend_, Bundle_, Json_, Trust_, Variant_
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from edgekit.data import Sample
+    from edgekit.evaluate.bundles import Measured
+    from edgekit.evaluate.intervals import Interval
+
+Data_ = Annotated[str, typer.Option(help="labelled data set; its test split is used unless --split says otherwise")]
+Label_ = Annotated[str | None, typer.Option(help="label column of a table")]
+Limit_ = Annotated[int | None, typer.Option(help="use at most this many samples", min=1)]
+Split_ = Annotated[str, typer.Option(help="test, train, validation or all")]
+
+_CLASS_ROWS = 30
+
+
+def eval_command(
+    bundle: Bundle_,
+    data: Data_,
+    label: Label_ = None,
+    variant: Variant_ = None,
+    backend: Backend_ = None,
+    trust: Trust_ = False,
+    limit: Limit_ = None,
+    split: Split_ = "test",
+    by: Annotated[
+        str | None, typer.Option("--slice", help="measure the parts of the samples too, by this column of the table")
+    ] = None,
+    json: Json_ = False,
+) -> None:
+    """Measure a bundle's accuracy on a data set, class by class and with the interval that so few samples leave."""
+    from edgekit.cli.show import console, print_json, table
+    from edgekit.evaluate import measure_bundle, metric_interval, primary_metric, slices
+    from edgekit.report.confusion import per_class
+
+    out = console(json)
+    with out.status("evaluating"):
+        measured = measure_bundle(
+            bundle, data, label=label, split=split, limit=limit, variant=variant, backend=backend, trust=trust
+        )
+        found, task = measured.evaluation, measured.dataset.task
+        name, _ = primary_metric(task)
+        interval = metric_interval(found.class_scores, found.targets, task)
+        parts = slices(found, _column(measured, by), task) if by else []
+    classes = per_class(found.confusion, measured.dataset.labels) if found.confusion else ()
+    if json:
+        said: dict[str, Any] = {
+            "metrics": dict(found.metrics),
+            "samples": found.samples,
+            "intervals": {name: [interval.low, interval.high]},
+            "variant": measured.variant,
+        }
+        if classes:
+            said["classes"] = [vars(c) for c in classes]
+        if by:
+            said["slices"] = [
+                {"name": p.name, "samples": p.samples, name: p.value, "interval": _ends(p.interval)} for p in parts
+            ]
+        print_json(said)
+        return
+    rows = [[n, f"{v:.4f}", _span(interval) if n == name else ""] for n, v in found.metrics.items()]
+    table(out, [("metric", "left"), ("value", "right"), (f"{interval.level:.0%} interval", "left")], rows)
+    if classes:
+        _print_classes(out, classes)
+    if parts:
+        rows = [[p.name, str(p.samples), _figure(p.value), _span(p.interval)] for p in parts]
+        table(out, [(str(by), "left"), ("samples", "right"), (name, "right"), ("interval", "left")], rows)
+    out.print(f"{found.samples} samples, {measured.variant}", markup=False)
+
+
+def compare_command(
+    first: Annotated[Path, typer.Argument(help="the .edgekit file to hold against")],
+    second: Annotated[Path, typer.Argument(help="the .edgekit file that may be worse")],
+    data: Data_,
+    label: Label_ = None,
+    trust: Trust_ = False,
+    limit: Limit_ = None,
+    split: Split_ = "test",
+    max_drop: Annotated[
+        float | None, typer.Option(help="exit 3 where the second drops by more, as measured", min=0)
+    ] = None,
+    variant: Annotated[str | None, typer.Option(help="variant of the first; the chosen one by default")] = None,
+    other_variant: Annotated[str | None, typer.Option(help="variant of the second; the chosen one by default")] = None,
+    json: Json_ = False,
+) -> None:
+    """Say whether one bundle is really worse than another on the same samples, or whether it may be chance."""
+    from edgekit.cli.show import console, print_json, table
+    from edgekit.evaluate import compare, measure_bundle
+    from edgekit.evaluate.paired import changed
+    from edgekit_runtime.errors import ContractBroken
+
+    out = console(json)
+    both = []
+    for path, wanted in ((first, variant), (second, other_variant)):
+        with out.status(f"evaluating {path.name}"):
+            both.append(measure_bundle(path, data, label=label, split=split, limit=limit, variant=wanted, trust=trust))
+    one, other = both
+    found = compare(one.evaluation, other.evaluation, one.dataset.task)
+    flips = changed(one.evaluation, other.evaluation, one.dataset.labels) if one.evaluation.confusion else []
+    if json:
+        said = {k: v for k, v in vars(found).items() if k != "interval"}
+        print_json({
+            **said,
+            "interval": _ends(found.interval),
+            "real": found.real,
+            "needed": found.needed,
+            "metrics": {"first": dict(one.evaluation.metrics), "second": dict(other.evaluation.metrics)},
+        })  # fmt: skip
+    else:
+        rows = [
+            [n, f"{v:.4f}", f"{other.evaluation.metrics[n]:.4f}", f"{other.evaluation.metrics[n] - v:+.4f}"]
+            for n, v in one.evaluation.metrics.items()
+            if n in other.evaluation.metrics
+        ]
+        columns = [("metric", "left"), (first.name, "right"), (second.name, "right"), ("change", "right")]
+        table(out, columns, rows)
+        _print_changes(out, one, flips)
+        out.print(found.in_words(), markup=False, soft_wrap=True)
+    if max_drop is not None and found.drop > max_drop:
+        raise ContractBroken(
+            f"{second.name} drops by {found.drop:.4f} in {found.metric}, {max_drop:g} is allowed",
+            "keep the first, or export the second with a higher precision",
+        )
+
+
+def _column(measured: Measured, name: str) -> list[Any]:
+    """A column's value of each sample."""
+    from edgekit_runtime.errors import UsageError
+
+    columns = measured.dataset.columns
+    if name not in columns:
+        has = f"it has {', '.join(columns)}" if columns else "only tables have columns"
+        raise UsageError(f"the data set has no column {name!r:.60}", has)
+    return [s.source[name] for s in measured.samples]
+
+
+def _print_classes(out: Console, classes: Sequence[Any]) -> None:
+    from rich.markup import escape
+
+    from edgekit.cli.show import table
+
+    worst = sorted((c for c in classes if c.samples), key=lambda c: c.recall or 0.0)
+    shown = classes if len(classes) <= _CLASS_ROWS else worst[:_CLASS_ROWS]
+    rows = [[escape(c.label), str(c.samples), _figure(c.precision), _figure(c.recall)] for c in shown]
+    heading = "class" if len(classes) <= _CLASS_ROWS else f"class (the worst of {len(classes)})"
+    table(out, [(heading, "left"), ("samples", "right"), ("precision", "right"), ("recall", "right")], rows)
+
+
+def _print_changes(out: Console, one: Measured, flips: Iterable[tuple[int, str, str]]) -> None:
+    from rich.markup import escape
+
+    from edgekit.cli.show import table
+
+    samples: Sequence[Sample] = one.samples
+    labels = one.dataset.labels
+    rows = [
+        [escape(samples[i].id), escape(labels[int(samples[i].label or 0)]), escape(a), escape(b)] for i, a, b in flips
+    ]
+    if rows:
+        table(out, [("sample", "left"), ("is", "left"), ("first says", "left"), ("second says", "left")], rows)
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _span(interval: Interval | None) -> str:
+    return "–" if interval is None else f"{interval.low:.4f} to {interval.high:.4f}"
+
+
+def _ends(interval: Interval | None) -> list[float] | None:
+    return None if interval is None else [interval.low, interval.high]
