@@ -206,6 +206,35 @@ def test_a_quantized_detector_draws_the_boxes_of_the_float_one(detectors, assets
     assert sizes["int8"] < sizes["fp32"] / 2
 
 
+def test_a_detector_s_accuracy_is_measured_and_held(detectors, assets, clothing, tmp_path):
+    """No labelled pictures are to be had: the float model's boxes stand in for them, so that agreement is measured."""
+    pictures = assets / "data/pictures"
+    images, annotations = [], []
+    (tmp_path / "val").mkdir()
+    with Runtime.open(detectors["fp32"]) as floating:
+        for number, name in enumerate(OBJECTS):
+            (tmp_path / "val" / name).symlink_to(pictures / name)
+            images.append({"id": number, "file_name": name})
+            for one in floating(pictures / name):
+                left, top, right, bottom = one.box
+                annotations.append({"image_id": number, "category_id": one.index,
+                                    "bbox": [left, top, right - left, bottom - top]})  # fmt: skip
+    names = [n for n in (pictures / "coco_labels.txt").read_text().splitlines() if n != "n/a"]
+    content = {"images": images, "annotations": annotations,
+               "categories": [{"id": i, "name": n} for i, n in enumerate(names)]}  # fmt: skip
+    (tmp_path / "val" / "_annotations.coco.json").write_text(json.dumps(content))
+    (tmp_path / "spec.json").write_text(json.dumps(encode(detector().to_data())))
+    plan = ExportPlan(model=str(assets / "models/fastestdet/FastestDet.onnx"), target="pi5", format="onnx",
+                      quantize="auto", preprocess=str(tmp_path / "spec.json"), data=str(tmp_path),
+                      calibration_data=str(clothing), calibration_samples=100, max_drop=0.25,
+                      output=str(tmp_path / "detector"))  # fmt: skip
+    result = export(plan)
+    assert result.source.metrics["map"] == pytest.approx(1.0, abs=1e-6), "the boxes are its own"
+    int8 = next(r for r in result.variants if r.variant.precision == "int8")
+    assert result.choice.held and 0.7 < int8.variant.metrics["map50"] <= 1.0
+    assert result.manifest.labels == tuple(names)
+
+
 def test_a_published_classifier_knows_a_cat(assets, tmp_path):
     """A uint8 file is taken as it is, with the pre-processing that its scale stands for."""
     folder = assets / "models/mobilenet_v1_025_128_imagenet"

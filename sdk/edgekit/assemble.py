@@ -123,14 +123,14 @@ class Assembly:
     def _raws(self) -> list[object]:
         """Raw golden samples: the user's own, filled up with invented ones where there are few."""
         probes = self.material.probes
-        raws = [s.load() for s in pick(probes, [s.label for s in probes])]
+        raws = [s.load() for s in pick(probes, [s.group for s in probes])]
         return raws + invent(self.specification, self.source.inputs, COUNT)[: COUNT - len(raws)]
 
     def _monitoring(self, shipped: VariantResult, run: Callable[[Variant], Runtime]) -> tuple[Monitoring, DataInfo]:
         dataset, material = self.material.dataset, self.material
         assert dataset is not None  # noqa: S101 - the caller looked
         split = dataset.split("train")
-        chosen = pick(split, [s.label for s in split], _REFERENCE)
+        chosen = pick(split, [s.group for s in split], _REFERENCE)
         with run(shipped.variant) as runtime:
             reference = monitoring_reference(
                 runtime, chosen, material.evaluation, material.task, dataset, shipped.evaluation

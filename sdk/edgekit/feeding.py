@@ -24,15 +24,25 @@ _BATCH = 32
 
 
 def feeds(
-    specification: Specification, inputs: Sequence[TensorInfo], samples: Sequence[Sample]
+    specification: Specification,
+    inputs: Sequence[TensorInfo],
+    samples: Sequence[Sample],
+    contexts: Sequence[Context] | None = None,
 ) -> dict[str, np.ndarray]:
     """Model inputs with batch axis.
+
+    Args:
+        specification: How raw samples become inputs.
+        inputs: The model's inputs.
+        samples: The samples.
+        contexts: One for each, for whoever processes the outputs; fresh ones by default.
 
     Raises:
         UsageError: What the specification gives does not fit the model's input.
         DataError: A sample cannot be read, or is not what the specification says; names it.
     """
-    prepared = [_prepared(specification, sample) for sample in samples]
+    known = contexts or [Context() for _ in samples]
+    prepared = [_prepared(specification, sample, context) for sample, context in zip(samples, known, strict=True)]
     if isinstance(prepared[0], dict):
         return {name: np.stack([p[name] for p in prepared]) for name in prepared[0]}
     info = inputs[0]
@@ -48,29 +58,30 @@ def feeds(
     return {info.name: batch.astype("object" if info.dtype == "string" else info.dtype, copy=False)}
 
 
-def _prepared(specification: Specification, sample: Sample) -> Any:
+def _prepared(specification: Specification, sample: Sample, context: Context) -> Any:
     raw = sample.load()
     try:
-        return specification.preprocess(raw, Context())
+        return specification.preprocess(raw, context)
     except SpecificationError as error:
         raise DataError(f"sample {sample.id} cannot be used: {error.message}", error.hint) from error
 
 
 def source_outputs(
-    source: Source, specification: Specification, samples: Sequence[Sample]
-) -> Iterator[dict[str, np.ndarray]]:
-    """Outputs of the source, sample by sample, without batch axis."""
+    source: Source, specification: Specification, samples: Sequence[Sample], labels: Sequence[str] = ()
+) -> Iterator[tuple[dict[str, np.ndarray], Context]]:
+    """Outputs of the source, sample by sample, without batch axis, and the context that the output steps take."""
     size = _BATCH if source.inputs[0].shape[0] == -1 else 1
     for start in range(0, len(samples), size):
         batch = samples[start : start + size]
-        outputs = source.run(feeds(specification, source.inputs, batch))
-        for i in range(len(batch)):
-            yield {name: value[i] for name, value in outputs.items()}
+        contexts = [Context(labels=tuple(labels)) for _ in batch]
+        outputs = source.run(feeds(specification, source.inputs, batch, contexts))
+        for i, context in enumerate(contexts):
+            yield {name: value[i] for name, value in outputs.items()}, context
 
 
 def user_probes(source: Source, specification: Specification, samples: Sequence[Sample]) -> list[Feeds]:
     """Model inputs of a few of the user's samples, spread over their labels."""
-    chosen = pick(samples, [s.label for s in samples], source.probes)
+    chosen = pick(samples, [s.group for s in samples], source.probes)
     return [feeds(specification, source.inputs, [s]) for s in chosen]
 
 

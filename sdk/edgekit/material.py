@@ -19,7 +19,7 @@ class Material:
 
     Attributes:
         kind: Kind of raw sample: ``image``, ``audio``, ``table`` or ``tensor``.
-        task: ``classification``, ``regression`` or ``none``.
+        task: ``classification``, ``regression``, ``detection`` or ``none``.
         labels: Class names in the order of the scores.
         columns: Feature names in order, for tables.
         dataset: What ``--data`` gave, None for nothing.
@@ -72,7 +72,7 @@ def gather(plan: ExportPlan) -> Material:
         )
     evaluation = tuple(given.split("test"))[: plan.limit] if given and labelled else ()
     found, origin = _calibration(given, ranges, labelled)
-    calibration = tuple(pick(found, [s.label for s in found], plan.calibration_samples))
+    calibration = tuple(pick(found, [s.group for s in found], plan.calibration_samples))
     if shared := overlap(calibration, evaluation):
         raise DataError(
             f"{len(shared)} calibration samples are in the evaluation split too, as {shared[0]}",

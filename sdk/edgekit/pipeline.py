@@ -14,7 +14,7 @@ from edgekit import __version__
 from edgekit.assemble import Assembly, member_of
 from edgekit.classic import classic_specification, fit_material
 from edgekit.contract import Candidate, Choice, choose
-from edgekit.evaluate import Evaluation, evaluate, primary_metric
+from edgekit.evaluate import Evaluation, evaluate, measured_by_answers, primary_metric
 from edgekit.feeding import feeds, random_probes, source_outputs, user_probes
 from edgekit.fit import misfits
 from edgekit.licences import read_licences
@@ -45,7 +45,6 @@ from edgekit_runtime.manifest import Manifest, Variant
 from edgekit_runtime.runtime import Runtime
 from edgekit_runtime.selftest import selftest
 from edgekit_runtime.specification import Specification
-from edgekit_runtime.specification.step import Context
 
 _PROVED = 10_000  # of the user's rows that plain code is run on
 
@@ -198,12 +197,12 @@ class _Export:
                 self._settle_answer([{n: v[0] for n, v in self.source.run(f).items()} for f in self._probes(False)])
             return None
         with self.progress.stage("evaluate", f"source ({self.source.framework})") as stage:
-            each = source_outputs(self.source, self.specification, samples)
-            outputs = list(stage.track(each, len(samples)))
-            self._settle_answer(outputs)
-            context = Context(labels=self.material.labels)
-            scores = [self.specification.scores(o, context) for o in outputs]
-            result = evaluate(scores, samples, task, self.material.labels)
+            each = source_outputs(self.source, self.specification, samples, self.material.labels)
+            found = list(stage.track(each, len(samples)))
+            self._settle_answer([outputs for outputs, _ in found])
+            specification = self.specification
+            give = specification.postprocess if measured_by_answers(task) else specification.scores
+            result = evaluate([give(o, context) for o, context in found], samples, task, self.material.labels)
             stage.note = _headline(result)
         return result
 
@@ -348,8 +347,9 @@ class _Export:
         with self._open(result.variant) as runtime:
             interpreter = f"{runtime.backend.name} {runtime.backend.version()}"
             with self.progress.stage("evaluate", f"{result.variant.name} on {interpreter}") as stage:
-                scores = [runtime.scores(s.load()) for s in stage.track(samples, len(samples))]
-                measured = evaluate(scores, samples, task, self.material.labels)
+                give = runtime if measured_by_answers(task) else runtime.scores
+                answers = [give(s.load()) for s in stage.track(samples, len(samples))]
+                measured = evaluate(answers, samples, task, self.material.labels)
                 stage.note = _headline(measured)
         metric, sign = primary_metric(task)
         drop = sign * (source.metrics[metric] - measured.metrics[metric])

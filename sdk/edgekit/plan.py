@@ -34,7 +34,7 @@ class ExportPlan:
         weights: Weights file for factories.
         input_shape: Shape of the only input with batch axis, where the model does not say.
         labels: File with one class name a line, in the order of the model's scores.
-        task: ``classification``, ``regression`` or ``none``; None to follow the data set.
+        task: ``classification``, ``regression``, ``detection`` or ``none``; None to follow the data set.
         keep: ``chosen`` to put only the chosen variant into the bundle, ``all`` for every one.
         limit: Largest number of evaluation samples, None for all.
         trust: Whether files that run code when they are loaded are allowed.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,7 +41,8 @@ def eval_command(
 ) -> None:
     """Measure a bundle's accuracy on a data set, class by class and with the interval that so few samples leave."""
     from edgekit.cli.show import console, print_json, table
-    from edgekit.evaluate import measure_bundle, metric_interval, primary_metric, slices
+    from edgekit.evaluate import measure_bundle, measured_by_answers, metric_interval, primary_metric, slices
+    from edgekit.evaluate.intervals import LEVEL
     from edgekit.report.confusion import per_class
 
     out = console(json)
@@ -51,28 +52,35 @@ def eval_command(
         )
         found, task = measured.evaluation, measured.dataset.task
         name, _ = primary_metric(task)
-        interval = metric_interval(found.class_scores, found.targets, task)
+        by_scores = not measured_by_answers(task)
+        interval = metric_interval(found.class_scores, found.targets, task) if by_scores else None
         parts = slices(found, _column(measured, by), task) if by else []
     classes = per_class(found.confusion, measured.dataset.labels) if found.confusion else ()
     if json:
         said: dict[str, Any] = {
             "metrics": dict(found.metrics),
             "samples": found.samples,
-            "intervals": {name: [interval.low, interval.high]},
+            "intervals": {name: _ends(interval)} if interval else {},
             "variant": measured.variant,
         }
         if classes:
             said["classes"] = [vars(c) for c in classes]
+        if found.classes:
+            said["classes"] = [
+                {"label": c, "objects": n, "average_precision": ap} for c, (n, ap) in found.classes.items()
+            ]
         if by:
             said["slices"] = [
                 {"name": p.name, "samples": p.samples, name: p.value, "interval": _ends(p.interval)} for p in parts
             ]
         print_json(said)
         return
-    rows = [[n, f"{v:.4f}", _span(interval) if n == name else ""] for n, v in found.metrics.items()]
-    table(out, [("metric", "left"), ("value", "right"), (f"{interval.level:.0%} interval", "left")], rows)
+    rows = [[n, f"{v:.4f}", _span(interval) if n == name and interval else ""] for n, v in found.metrics.items()]
+    table(out, [("metric", "left"), ("value", "right"), (f"{LEVEL:.0%} interval" if interval else "", "left")], rows)
     if classes:
         _print_classes(out, classes)
+    if found.classes:
+        _print_objects(out, found.classes)
     if parts:
         rows = [[p.name, str(p.samples), _figure(p.value), _span(p.interval)] for p in parts]
         table(out, [(str(by), "left"), ("samples", "right"), (name, "right"), ("interval", "left")], rows)
@@ -155,6 +163,18 @@ def _print_classes(out: Console, classes: Sequence[Any]) -> None:
     rows = [[escape(c.label), str(c.samples), _figure(c.precision), _figure(c.recall)] for c in shown]
     heading = "class" if len(classes) <= _CLASS_ROWS else f"class (the worst of {len(classes)})"
     table(out, [(heading, "left"), ("samples", "right"), ("precision", "right"), ("recall", "right")], rows)
+
+
+def _print_objects(out: Console, classes: Mapping[str, tuple[int, float | None]]) -> None:
+    from rich.markup import escape
+
+    from edgekit.cli.show import table
+
+    there = [(name, n, ap) for name, (n, ap) in classes.items() if n]
+    worst = sorted(there, key=lambda c: c[2] or 0.0)[:_CLASS_ROWS]
+    rows = [[escape(name), str(n), _figure(ap)] for name, n, ap in (there if len(there) <= _CLASS_ROWS else worst)]
+    heading = "class" if len(there) <= _CLASS_ROWS else f"class (the worst of {len(there)})"
+    table(out, [(heading, "left"), ("objects", "right"), ("average precision", "right")], rows)
 
 
 def _print_changes(out: Console, one: Measured, flips: Iterable[tuple[int, str, str]]) -> None:

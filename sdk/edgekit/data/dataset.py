@@ -17,7 +17,7 @@ class Dataset:
 
     Attributes:
         kind: ``image``, ``audio``, ``table`` or ``tensor``.
-        task: ``classification``, ``regression`` or ``none``.
+        task: ``classification``, ``regression``, ``detection`` or ``none``.
         labels: Class names in index order.
         splits: Split name to samples.
         remarks: What a user should know about it, one sentence each: duplicates left out, splits made up.
@@ -44,4 +44,6 @@ class Dataset:
         counts: Counter[str] = Counter()
         if self.task == "classification":
             counts.update(self.labels[int(s.label)] for s in samples if s.label is not None)
+        if self.task == "detection":
+            counts.update(self.labels[b.index] for s in samples for b in s.boxes or ())
         return DataInfo(role, len(samples), digest, dict(sorted(counts.items())), origin)

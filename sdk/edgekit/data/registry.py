@@ -11,6 +11,9 @@ from edgekit.data.dataset import Dataset
 from edgekit.errors import DataError
 
 KINDS = {
+    "coco": "edgekit.data.coco",
+    "yolo": "edgekit.data.yolo",
+    "voc": "edgekit.data.voc",
     "image": "edgekit.data.image_folder",
     "audio": "edgekit.data.audio_folder",
     "table": "edgekit.data.table",
@@ -22,7 +25,8 @@ def open_dataset(path: str, *, label: str | None = None, labels_order: Sequence[
     """Open a data set; the first kind that claims the path reads it.
 
     Args:
-        path: Folder of pictures or wav files by class, ``.csv`` table or a folder of them, ``.npz`` arrays.
+        path: Folder of pictures or wav files by class, pictures with boxes (COCO, YOLO, Pascal VOC), ``.csv``
+            table or a folder of them, ``.npz`` arrays.
         label: Label column of a table.
         labels_order: Class names in the order of the model's scores; sorted names by default.
 

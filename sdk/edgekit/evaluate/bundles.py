@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgekit.data import Dataset, Sample, open_dataset
-from edgekit.evaluate.evaluation import Evaluation, evaluate
+from edgekit.evaluate.evaluation import Evaluation, evaluate, measured_by_answers
 from edgekit_runtime import Runtime
 from edgekit_runtime.errors import UsageError
 from edgekit_runtime.manifest import Manifest
@@ -74,6 +74,7 @@ def measure_bundle(
         samples = (every if split == "all" else list(dataset.split(split)))[:limit]
         if not samples:
             raise UsageError(f"{data} has no samples in split {split!r}", f"it has {', '.join(dataset.splits)}, all")
-        scores: list[Any] = [runtime.scores(s.load()) for s in track(samples)]
+        give = runtime if measured_by_answers(dataset.task) else runtime.scores
+        answers: list[Any] = [give(s.load()) for s in track(samples)]
         ran = f"{runtime.variant.name} on {runtime.backend.name} {runtime.backend.version()}"
-    return Measured(evaluate(scores, samples, dataset.task, dataset.labels), manifest, ran, samples, dataset)
+    return Measured(evaluate(answers, samples, dataset.task, dataset.labels), manifest, ran, samples, dataset)

@@ -1,10 +1,11 @@
-"""Scores and labels to metrics. A task is one function in one file and one line in `_TASKS`."""
+"""Answers and labels to metrics. A task is one function in one file and one line in `_TASKS`."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -12,11 +13,13 @@ from edgekit.data import Sample
 from edgekit.errors import DataError, EvaluationError
 from edgekit_runtime.errors import UsageError
 
-# task -> (module with measure(scores, targets, labels), primary metric, +1 if higher is better)
+# task -> (module with `measure`, primary metric, +1 if higher is better)
 _TASKS = {
     "classification": ("edgekit.evaluate.classification", "accuracy", 1),
     "regression": ("edgekit.evaluate.regression", "r2", 1),
+    "detection": ("edgekit.evaluate.detection", "map", 1),
 }
+_BY_ANSWERS = ("detection",)
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Evaluation:
         confusion: Rows of the confusion matrix (true class by predicted class); empty for regression.
         scores: (samples, classes) float32.
         targets: (samples,) labels.
+        classes: Class name to (objects, average precision), for detection.
     """
 
     metrics: Mapping[str, float]
@@ -36,6 +40,7 @@ class Evaluation:
     confusion: tuple[tuple[int, ...], ...] = ()
     scores: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32), repr=False)
     targets: np.ndarray = field(default_factory=lambda: np.zeros(0), repr=False)
+    classes: Mapping[str, tuple[int, float | None]] = field(default_factory=dict)
 
     @property
     def predicted(self) -> np.ndarray:
@@ -70,26 +75,45 @@ def primary_metric(task: str) -> tuple[str, int]:
     return _TASKS[task][1], _TASKS[task][2]
 
 
-def evaluate(scores: Sequence[np.ndarray], samples: Sequence[Sample], task: str, labels: Sequence[str]) -> Evaluation:
+def measured_by_answers(task: str) -> bool:
+    """Whether a task is measured by whole answers (lists of boxes), rather than by scores."""
+    return task in _BY_ANSWERS
+
+
+def evaluate(answers: Sequence[Any], samples: Sequence[Sample], task: str, labels: Sequence[str]) -> Evaluation:
     """Measure.
 
     Args:
-        scores: One array per sample.
+        answers: One for each sample: an array of scores, or what the specification's last step gives where
+            `measured_by_answers` says so.
         samples: The samples, labelled.
-        task: ``classification`` or ``regression``.
+        task: ``classification``, ``regression`` or ``detection``.
         labels: Class names.
 
     Raises:
         DataError: There are no samples, one has no label, or there are more or fewer scores than labels.
-        EvaluationError: Scores that are not finite or differ in length.
+        EvaluationError: Scores that are not finite or differ in length, or answers of another kind.
+        MissingRequirement: The task's library is not installed.
     """
     primary_metric(task)
     if not samples:
         raise DataError("there are no samples to evaluate on", "add a test folder, or more samples")
-    missing = next((s.id for s in samples if s.label is None), None)
+    by_answers = measured_by_answers(task)
+    missing = next((s.id for s in samples if (s.boxes if by_answers else s.label) is None), None)
     if missing is not None:
         raise DataError(f"sample {missing} has no label", "label it, or leave --data out")
+    measure = importlib.import_module(_TASKS[task][0]).measure
+    if by_answers:
+        figures = measure(answers, samples, labels)
+        return Evaluation(figures.metrics, len(samples), classes=figures.classes)
     targets = np.array([s.label for s in samples])
+    stacked = _stacked(answers, samples, task)
+    metrics, confusion = measure(stacked, targets, labels)
+    return Evaluation(metrics, len(samples), confusion, stacked, targets)
+
+
+def _stacked(scores: Sequence[np.ndarray], samples: Sequence[Sample], task: str) -> np.ndarray:
+    """(samples, scores)."""
     rows = [np.asarray(s, np.float32).reshape(-1) for s in scores]
     for row, sample in zip(rows, samples, strict=True):
         if row.shape != rows[0].shape:
@@ -101,7 +125,4 @@ def evaluate(scores: Sequence[np.ndarray], samples: Sequence[Sample], task: str,
             raise EvaluationError(
                 f"the model's score for sample {sample.id} is not finite", "the model or this sample is broken"
             )
-    stacked = np.stack(rows)
-    measure = importlib.import_module(_TASKS[task][0]).measure
-    metrics, confusion = measure(stacked, targets, labels)
-    return Evaluation(metrics, len(samples), confusion, stacked, targets)
+    return np.stack(rows)

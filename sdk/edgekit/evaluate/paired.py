@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgekit.errors import EvaluationError
-from edgekit.evaluate.evaluation import Evaluation, primary_metric
+from edgekit.evaluate.evaluation import Evaluation, measured_by_answers, primary_metric
 from edgekit.evaluate.intervals import LEVEL, Interval, bootstrap, r2_on, share_interval
+from edgekit_runtime.errors import UsageError
 
 _ALPHA = 1 - LEVEL
 _FEWEST = 6  # 2 · 0.5⁶ is the first chance below 0.05
@@ -91,7 +92,10 @@ def compare(first: Evaluation, second: Evaluation, task: str, *, seed: int = 0) 
 
     Raises:
         EvaluationError: They are not of the same samples.
+        UsageError: The task has no test.
     """
+    if measured_by_answers(task):
+        raise UsageError(f"two models of task {task} cannot be compared yet", "run edgekit eval on each")
     if not np.array_equal(first.targets, second.targets):
         raise EvaluationError("the two models were not measured on the same samples", "give both the same data")
     metric, _ = primary_metric(task)

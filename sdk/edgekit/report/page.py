@@ -24,6 +24,7 @@ METRIC_NAMES = {
     "accuracy": "Accuracy", "top5": "Top-5", "f1": "F1", "precision": "Precision", "recall": "Recall", "auc": "AUC-ROC",
     "average_precision": "Average precision", "calibration_error": "Calibration error",
     "r2": "R²", "mae": "MAE", "rmse": "RMSE", "mape": "MAPE",
+    "map": "mAP", "map50": "mAP50", "map75": "mAP75", "mar": "AR",
 }  # fmt: skip
 
 
