@@ -60,7 +60,7 @@ def test_regression_counted_by_hand():
         ([[1, 0], [1, 0]], [0.0, 1.0], "regression", EvaluationError, "2 numbers per sample"),
         ([[1]], [1.0], "regression", DataError, "no meaning"),
         ([[1], [2]], [1.0, 1.0], "regression", DataError, "no meaning"),
-        ([[1]], [1.0], "detection", UsageError, "no metrics for task 'detection'"),
+        ([[1]], [1.0], "segmentation", UsageError, "no metrics for task 'segmentation'"),
     ],
 )
 def test_what_cannot_be_measured_is_said(scores, labels, task, error, message):
