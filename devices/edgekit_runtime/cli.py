@@ -31,6 +31,7 @@ def command_line() -> argparse.ArgumentParser:
     model.add_argument("--backend", help="the only back end that will do: litert, tflite, onnx, plain")
     model.add_argument("--threads", type=int, help="threads for one inference")
     model.add_argument("--trust", action="store_true", help="let native code in the bundle run")
+    model.add_argument("--key", action="append", default=[], help="public key: native code it signed may run")
     verbs = parser.add_subparsers(dest="verb", required=True)
     predict = verbs.add_parser("predict", parents=[common, model], help="answer for raw inputs")
     predict.add_argument("inputs", nargs="+", help="pictures, wav files, .json rows or .npy arrays")
@@ -82,8 +83,16 @@ def _open(options: argparse.Namespace) -> Any:
         variant=options.variant,
         backend=options.backend,
         threads=options.threads,
-        trust=options.trust,
+        trust=_trusted(options),
     )
+
+
+def _trusted(options: argparse.Namespace) -> bool:
+    """Whether native code may run: the user says so, or a pinned key that signed the bundle."""
+    from edgekit_runtime.native import vouched
+    from edgekit_runtime.signing import pinned_keys
+
+    return options.trust or vouched(options.bundle, pinned_keys(options.key))
 
 
 def plain(value: Any) -> Any:
@@ -166,7 +175,7 @@ def _selftest(options: argparse.Namespace) -> int:
             variant=options.variant,
             backend=options.backend,
             threads=options.threads,
-            trust=options.trust,
+            trust=_trusted(options),
         )
     if options.json:
         print(json.dumps({"passed": report.passed, **dataclasses.asdict(report)}))
@@ -198,7 +207,7 @@ def _benchmark(options: argparse.Namespace) -> int:
         variant=options.variant,
         backend=options.backend,
         threads=options.threads,
-        trust=options.trust,
+        trust=_trusted(options),
         seconds=options.seconds,
     )
     sidecar = store(options.bundle, result)

@@ -5,6 +5,7 @@ EdgekitError                 exit code 1: it failed
 ├── ContractBroken           exit code 3: it works, but not as well as was asked for
 ├── MissingRequirement       exit code 4: something must be installed first
 ├── BundleError              the bundle is not what it should be
+├── SignatureError           the bundle is not by whom it should be
 ├── SpecificationError       a pre- or post-processing step is wrong, or does not fit its input
 ├── BackendError             an interpreter refused the model or died on it
 └── SelfTestError            this device does not answer as the workstation did
@@ -55,6 +56,10 @@ class MissingRequirement(EdgekitError):
 
 class BundleError(EdgekitError):
     """The bundle is truncated, altered, hostile, or of a version this runtime does not read."""
+
+
+class SignatureError(EdgekitError):
+    """The bundle is not signed, or not by a key that is pinned here."""
 
 
 class SpecificationError(EdgekitError):

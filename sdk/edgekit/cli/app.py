@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from edgekit.cli import bundles, evaluation, export, machine, placement
+from edgekit.cli import bundles, evaluation, export, machine, placement, signing
 
 app = typer.Typer(
     name="edgekit",
@@ -29,6 +29,7 @@ app.command("compare")(evaluation.compare_command)
 app.command("benchmark")(bundles.benchmark_command)
 app.command("placement")(placement.placement_command)
 app.command("inspect")(bundles.inspect_command)
+app.add_typer(signing.app, name="bundle")
 app.command("targets")(machine.targets_command)
 app.command("doctor")(machine.doctor_command)
 app.command("demo")(machine.demo_command)

@@ -12,6 +12,7 @@ Bundle_ = Annotated[Path, typer.Argument(help="the .edgekit file")]
 Variant_ = Annotated[str | None, typer.Option(help="variant to use; the chosen one by default")]
 Backend_ = Annotated[str | None, typer.Option(help="the only back end that will do: litert, tflite, onnx, plain")]
 Trust_ = Annotated[bool, typer.Option("--trust", help="let native code in the bundle run")]
+Key_ = Annotated[list[str] | None, typer.Option(help="public key: native code it signed may run")]
 Json_ = Annotated[bool, typer.Option("--json", help="print one JSON object to standard output")]
 
 
@@ -21,10 +22,11 @@ def run_command(
     variant: Variant_ = None,
     backend: Backend_ = None,
     trust: Trust_ = False,
+    key: Key_ = None,
     json: Json_ = False,
 ) -> None:
     """Answer for raw inputs, exactly as the device will."""
-    _runtime_cli("predict", bundle, variant, backend, json, inputs, ["--trust"] if trust else [])
+    _runtime_cli("predict", bundle, variant, backend, json, inputs, _trust(trust, key))
 
 
 def benchmark_command(
@@ -33,14 +35,13 @@ def benchmark_command(
     variant: Variant_ = None,
     backend: Backend_ = None,
     trust: Trust_ = False,
+    key: Key_ = None,
     json: Json_ = False,
 ) -> None:
     """Latency on this machine, kept in the sidecar beside the bundle; instructions where it is for a Cortex-M."""
     if _counted(bundle, variant, json):
         return
-    _runtime_cli(
-        "benchmark", bundle, variant, backend, json, [], [f"--seconds={seconds}", *(["--trust"] if trust else [])]
-    )
+    _runtime_cli("benchmark", bundle, variant, backend, json, [], [f"--seconds={seconds}", *_trust(trust, key)])
 
 
 def _counted(bundle: Path, variant: str | None, as_json: bool) -> bool:
@@ -64,6 +65,10 @@ def _counted(bundle: Path, variant: str | None, as_json: bool) -> bool:
         soft_wrap=True,
     )
     return True
+
+
+def _trust(trust: bool, keys: list[str] | None) -> list[str]:
+    return [*(["--trust"] if trust else []), *(f"--key={k}" for k in keys or ())]
 
 
 def _runtime_cli(
