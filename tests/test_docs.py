@@ -48,7 +48,7 @@ def test_a_page_that_drifts_is_named_and_put_right(tmp_path):
 
 
 def sections(name: str, program: str) -> dict[str, str]:
-    parts = re.split(rf"^## {program} (\w+)\n", (REFERENCE / name).read_text(), flags=re.MULTILINE)
+    parts = re.split(rf"^## {program} (\w+(?: \w+)*)\n", (REFERENCE / name).read_text(), flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
@@ -64,11 +64,18 @@ def test_every_command_and_option_of_edgekit_is_described():
         command = [sys.executable, "-c", program, *words, "--help"]
         return subprocess.run(command, capture_output=True, text=True, check=True, env=wide).stdout
 
-    commands = re.findall(r"^│ (\w+) ", help_of().split("Commands")[1], re.MULTILINE)
-    assert set(commands) == set(pages) and len(commands) >= 8
-    for name in commands:
-        for option in re.findall(r"(--[a-z][a-z-]*)", re.sub(r"`[^`]*`", "", help_of(name))):
-            assert f"`{option}" in pages[name], f"{name} {option}"
+    def commands(*words: str) -> list[tuple[str, ...]]:
+        """Every command, as the words that call it; a group names its own."""
+        listed = help_of(*words).split("─ Commands")
+        if len(listed) == 1:
+            return [words]
+        return [c for name in re.findall(r"^│ (\w+) ", listed[1], re.MULTILINE) for c in commands(*words, name)]
+
+    found = commands()
+    assert {" ".join(words) for words in found} == set(pages) and len(found) >= 8
+    for words in found:
+        for option in re.findall(r"(--[a-z][a-z-]*)", re.sub(r"`[^`]*`", "", help_of(*words))):
+            assert f"`{option}" in pages[" ".join(words)], f"{words} {option}"
 
 
 def test_every_command_and_option_of_the_runtime_is_described(capsys):

@@ -22,8 +22,9 @@ def workstation() -> str:
     from edgekit.cli.app import app
 
     group: Any = typer.main.get_command(app)
-    parts = [f"# edgekit\n\n{NOTICE}\n{group.help}\n\n", _index("edgekit", group.commands)]
-    for name, command in group.commands.items():
+    commands = dict(_commands(group))
+    parts = [f"# edgekit\n\n{NOTICE}\n{group.help}\n\n", _index("edgekit", commands)]
+    for name, command in commands.items():
         arguments = [p for p in command.params if p.param_type_name == "argument"]
         options = [p for p in command.params if p.param_type_name == "option"]
         words = " ".join(_placeholder(p) for p in arguments)
@@ -63,8 +64,17 @@ def device() -> str:
     return "".join(parts) + f"{parser.epilog[:1].upper()}{parser.epilog[1:]}. See [errors and exit codes](errors.md).\n"
 
 
+def _commands(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command with the words that call it, those of groups in their place."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _commands(command, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", command
+
+
 def _index(program: str, names: Any) -> str:
-    return " · ".join(f"[{name}](#{program}-{name})" for name in names) + "\n\n"
+    return " · ".join(f"[{name}](#{program}-{name.replace(' ', '-')})" for name in names) + "\n\n"
 
 
 def _placeholder(parameter: Any) -> str:
