@@ -19,3 +19,7 @@ class EvaluationError(SdkError):
 
 class ReportError(SdkError):
     """A report cannot be written."""
+
+
+class RemoteError(SdkError):
+    """A board cannot be reached, or cannot do what was asked of it: no key, no Python, a full disk, a broken copy."""

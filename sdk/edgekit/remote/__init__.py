@@ -1,0 +1,1 @@
+"""The user's own board over ssh: look at it, bring it what it lacks, test and time bundles on it."""
