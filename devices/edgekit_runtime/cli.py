@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 from edgekit_runtime import __version__
 from edgekit_runtime.errors import EdgekitError
@@ -29,11 +29,12 @@ def command_line() -> argparse.ArgumentParser:
     model.add_argument("bundle", help="the .edgekit file")
     model.add_argument("--variant", help="variant to run; the chosen one by default")
     model.add_argument("--backend", help="the only back end that will do: litert, tflite, onnx, plain")
-    model.add_argument("--threads", type=int, help="threads for one inference")
     model.add_argument("--trust", action="store_true", help="let native code in the bundle run")
     model.add_argument("--key", action="append", default=[], help="public key: native code it signed may run")
+    threads = argparse.ArgumentParser(add_help=False)
+    threads.add_argument("--threads", type=int, help="threads for one inference")
     verbs = parser.add_subparsers(dest="verb", required=True)
-    predict = verbs.add_parser("predict", parents=[common, model], help="answer for raw inputs")
+    predict = verbs.add_parser("predict", parents=[common, model, threads], help="answer for raw inputs")
     predict.add_argument("inputs", nargs="+", help="pictures, wav files, .json rows or .npy arrays")
     server = verbs.add_parser("serve", parents=[common], help="answer over HTTP until told to stop")
     server.add_argument("bundles", nargs="+", help="the .edgekit files")
@@ -45,13 +46,23 @@ def command_line() -> argparse.ArgumentParser:
     server.add_argument("--trust", action="store_true", help="let native code in the bundles run")
     server.add_argument("--queue", type=int, default=64, help="requests that may wait for each model")
     server.add_argument("--max-body", type=int, default=64, help="largest request body, in MiB")
-    verbs.add_parser("selftest", parents=[common, model], help="golden samples through the whole path on this device")
+    verbs.add_parser(
+        "selftest", parents=[common, model, threads], help="golden samples through the whole path on this device"
+    )
     timing = verbs.add_parser("benchmark", parents=[common, model], help="latency on this device")
     timing.add_argument("--seconds", type=float, default=3.0, help="how long to time")
+    timing.add_argument("--warm-up", type=float, help="seconds that times may take to settle; as --seconds by default")
+    timing.add_argument(
+        "--threads", type=_threads, help="threads for one inference; auto for the fastest of 1, 2, 4 by measurement"
+    )
     shown = verbs.add_parser("inspect", parents=[common], help="print the manifest")
     shown.add_argument("bundle", help="the .edgekit file")
     verbs.add_parser("doctor", parents=[common], help="run a one-operation model on every back end")
     return parser
+
+
+def _threads(text: str) -> Union[int, str]:
+    return text if text == "auto" else int(text)
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> None:
@@ -200,7 +211,7 @@ def _selftest(options: argparse.Namespace) -> int:
 
 
 def _benchmark(options: argparse.Namespace) -> int:
-    from edgekit_runtime.benchmark import benchmark, store
+    from edgekit_runtime.benchmark import benchmark, in_words, store
 
     result = benchmark(
         options.bundle,
@@ -209,16 +220,13 @@ def _benchmark(options: argparse.Namespace) -> int:
         threads=options.threads,
         trust=_trusted(options),
         seconds=options.seconds,
+        warm_up_limit=options.warm_up,
     )
     sidecar = store(options.bundle, result)
     if options.json:
         print(json.dumps(dataclasses.asdict(result)))
     else:
-        print(
-            f"{result.variant} on {result.backend}: p50 {result.p50_ms:.3f} ms, p90 {result.p90_ms:.3f}, "
-            f"p99 {result.p99_ms:.3f} ({result.iterations} inferences); raw sample to answer p50 "
-            f"{result.whole_p50_ms:.3f} ms\nmeasured on {result.measured_on}; kept in {sidecar}"
-        )
+        print("\n".join([*in_words(result), f"kept in {sidecar}"]))
     return 0
 
 

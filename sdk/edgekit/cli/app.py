@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from edgekit.cli import bundles, evaluation, export, machine, placement, signing
+from edgekit.cli import bundles, deploy, evaluation, export, machine, placement, signing
 
 app = typer.Typer(
     name="edgekit",
@@ -27,6 +27,7 @@ app.command("run")(bundles.run_command)
 app.command("eval")(evaluation.eval_command)
 app.command("compare")(evaluation.compare_command)
 app.command("benchmark")(bundles.benchmark_command)
+app.command("deploy")(deploy.deploy_command)
 app.command("placement")(placement.placement_command)
 app.command("inspect")(bundles.inspect_command)
 app.add_typer(signing.app, name="bundle")

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from edgekit.cli.deploy import Python_, SshOption_, Way, Wheelhouse_, benchmark_there
+
 Bundle_ = Annotated[Path, typer.Argument(help="the .edgekit file")]
 Variant_ = Annotated[str | None, typer.Option(help="variant to use; the chosen one by default")]
 Backend_ = Annotated[str | None, typer.Option(help="the only back end that will do: litert, tflite, onnx, plain")]
@@ -32,16 +34,36 @@ def run_command(
 def benchmark_command(
     bundle: Bundle_,
     seconds: Annotated[float, typer.Option(help="how long to time")] = 3.0,
+    host: Annotated[
+        str | None, typer.Option(help="time it on this board, as edgekit deploy takes it, instead of here")
+    ] = None,
+    ssh_option: SshOption_ = None,
+    wheelhouse: Wheelhouse_ = None,
+    python: Python_ = None,
+    threads: Annotated[
+        str | None, typer.Option(help="threads of one inference; auto for the fastest of 1, 2, 4 by measurement")
+    ] = None,
     variant: Variant_ = None,
     backend: Backend_ = None,
     trust: Trust_ = False,
     key: Key_ = None,
     json: Json_ = False,
 ) -> None:
-    """Latency on this machine, kept in the sidecar beside the bundle; instructions where it is for a Cortex-M."""
+    """Latency here or on a board, kept in the sidecar beside the bundle; instructions where it is for a Cortex-M."""
+    from edgekit_runtime.errors import UsageError
+
+    if threads is not None and threads != "auto" and not threads.isdecimal():
+        raise UsageError(f"--threads {threads!r:.20} is neither a number nor auto")
+    options = [f"--seconds={seconds}", *([f"--threads={threads}"] if threads else []), *_trust(trust, key)]
+    if host is not None:
+        named = [f"--{n}={v}" for n, v in (("variant", variant), ("backend", backend)) if v]
+        benchmark_there(bundle, Way(host, ssh_option or (), wheelhouse, python, backend), [*options, *named], json)
+        return
+    if ssh_option or wheelhouse or python:
+        raise UsageError("--ssh-option, --wheelhouse and --python are for a board", "name it with --host")
     if _counted(bundle, variant, json):
         return
-    _runtime_cli("benchmark", bundle, variant, backend, json, [], [f"--seconds={seconds}", *_trust(trust, key)])
+    _runtime_cli("benchmark", bundle, variant, backend, json, [], options)
 
 
 def _counted(bundle: Path, variant: str | None, as_json: bool) -> bool:

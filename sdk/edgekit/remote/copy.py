@@ -76,15 +76,15 @@ def bring(
 def _send(transport: Transport, python: str, item: Item, offset: int) -> int:
     with item.source.open("rb") as source:
         source.seek(offset)
-        done = transport.python(
-            python, "receive", "take", item.destination, item.sha256, str(offset), stdin=source
-        )
+        done = transport.python(python, "receive", "take", item.destination, item.sha256, str(offset), stdin=source)
     if done.code == 0:
         return item.bytes - offset
     if done.code == ALTERED and offset:  # what lay there was not the beginning of this file
         return _send(transport, python, item, 0)
-    raise RemoteError(*{
-        DISK_FULL: (f"the disk of {transport.name} is full: {item.source.name} does not fit", "make room there"),
-        BUSY: (f"another deploy is sending {item.source.name} to {transport.name}", "wait for it"),
-        ALTERED: (f"{item.source.name} did not arrive at {transport.name} as it was sent", "try again"),
-    }.get(done.code, (f"{item.source.name} could not be written at {transport.name}", done.complaint)))
+    raise RemoteError(
+        *{
+            DISK_FULL: (f"the disk of {transport.name} is full: {item.source.name} does not fit", "make room there"),
+            BUSY: (f"another deploy is sending {item.source.name} to {transport.name}", "wait for it"),
+            ALTERED: (f"{item.source.name} did not arrive at {transport.name} as it was sent", "try again"),
+        }.get(done.code, (f"{item.source.name} could not be written at {transport.name}", done.complaint))
+    )

@@ -107,7 +107,9 @@ def plan(
     venv = f"{board.folder}/venv-{__version__}-py{found.python.version}-{house.key}"
     made = transport.run(["test", "-f", f"{venv}/{READY}"]).code == 0
     staged = f"{board.folder}/wheels"
-    wheels = [] if made else [Item(w.path, f"{staged}/{w.path.name}", w.sha256, w.bytes) for w in (*house.wheels, house.pip)]
+    wheels = (
+        [] if made else [Item(w.path, f"{staged}/{w.path.name}", w.sha256, w.bytes) for w in (*house.wheels, house.pip)]
+    )
     there = present(transport, found.python.executable, [bundle, *wheels])
     missing = sum(i.bytes - min(have, i.bytes) for i, have in zip([bundle, *wheels], there, strict=True) if have >= 0)
     installed = 0 if made else sum(w.unpacked for w in house.wheels)
@@ -160,7 +162,17 @@ def ask_runtime(transport: Transport, planned: Plan, verb: str, options: Sequenc
         RemoteError: It failed, with its own sentence.
         MissingRequirement: Something must be installed on the board first.
     """
-    command = [planned.python, "-I", "-m", "edgekit_runtime", verb, "--json", *options, "--", planned.bundle.destination]
+    command = [
+        planned.python,
+        "-I",
+        "-m",
+        "edgekit_runtime",
+        verb,
+        "--json",
+        *options,
+        "--",
+        planned.bundle.destination,
+    ]
     done = transport.run(command)
     try:
         answer = json.loads(done.out.strip().splitlines()[-1]) if done.out.strip() else None

@@ -37,7 +37,9 @@ def runtime_wheel() -> tuple[str, bytes]:
     }
     for name in ("METADATA", "entry_points.txt"):
         members[f"{stem}.dist-info/{name}"] = (found.read_text(name) or "").encode()
-    members[f"{stem}.dist-info/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: edgekit\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    members[f"{stem}.dist-info/WHEEL"] = (
+        b"Wheel-Version: 1.0\nGenerator: edgekit\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    )
     rows = [f"{name},sha256={_hash(content)},{len(content)}" for name, content in members.items()]
     record = f"{stem}.dist-info/RECORD"
     members[record] = "\n".join([*rows, f"{record},,", ""]).encode()

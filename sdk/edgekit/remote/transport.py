@@ -68,9 +68,7 @@ class Transport(ABC):
     remote: bool
 
     @abstractmethod
-    def run(
-        self, command: Sequence[str], stdin: bytes | IO[bytes] = b"", *, timeout: float | None = None
-    ) -> Done:
+    def run(self, command: Sequence[str], stdin: bytes | IO[bytes] = b"", *, timeout: float | None = None) -> Done:
         """Run a program on the board.
 
         Args:
@@ -83,7 +81,12 @@ class Transport(ABC):
         """
 
     def python(
-        self, interpreter: str, program: str, *arguments: str, stdin: bytes | IO[bytes] = b"", timeout: float | None = None
+        self,
+        interpreter: str,
+        program: str,
+        *arguments: str,
+        stdin: bytes | IO[bytes] = b"",
+        timeout: float | None = None,
     ) -> Done:
         """Run one of the programs in `edgekit.remote.board` with an interpreter of the board."""
         source = files("edgekit.remote.board").joinpath(f"{program}.py").read_text("utf-8")
@@ -111,9 +114,7 @@ class Local(Transport):
         self._home = home.absolute()
         self._home.mkdir(parents=True, exist_ok=True)
 
-    def run(
-        self, command: Sequence[str], stdin: bytes | IO[bytes] = b"", *, timeout: float | None = None
-    ) -> Done:
+    def run(self, command: Sequence[str], stdin: bytes | IO[bytes] = b"", *, timeout: float | None = None) -> Done:
         kept = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")  # a login on a board has no PYTHONPATH of ours
         environment = {**{k: v for k, v in os.environ.items() if k in kept}, "HOME": str(self._home)}
         return _run(self.name, command, stdin, timeout, environment, self._home)
@@ -164,9 +165,7 @@ class Ssh(Transport):
         # ssh keeps the first value it is given, so that the user's come first
         self._ssh = [program, *(word for option in (*options, *fixed) for word in ("-o", option))]
 
-    def run(
-        self, command: Sequence[str], stdin: bytes | IO[bytes] = b"", *, timeout: float | None = None
-    ) -> Done:
+    def run(self, command: Sequence[str], stdin: bytes | IO[bytes] = b"", *, timeout: float | None = None) -> Done:
         # ssh gives one string to the login shell of the far side: that is what the quoting is for
         done = _run(self.name, [*self._ssh, "--", self.name, shlex.join(command)], stdin, timeout)
         if done.code == SSH_FAILED:

@@ -74,7 +74,7 @@ def cache_folder() -> Path:
 
 
 def download_command(needs: Needs, folder: str) -> list[str]:
-    """pip's arguments that fetch the wheels of `needs` into `folder`."""
+    """Arguments of pip that fetch the wheels of `needs` into `folder`."""
     return [
         "download",
         "--only-binary=:all:",
@@ -115,7 +115,9 @@ def gather(needs: Needs, given: Path | None = None) -> Wheelhouse:
     found = [Wheel.of(path) for path in sorted(folder.glob("*.whl"))]
     pip = [w for w in found if w.path.name.startswith("pip-")]
     if len(pip) != 1 or len(found) != len(needs.pins) + 1:
-        raise MissingRequirement(f"{folder} is not whole", f"remove that folder: {shlex.join(['rm', '-r', str(folder)])}")
+        raise MissingRequirement(
+            f"{folder} is not whole", f"remove that folder: {shlex.join(['rm', '-r', str(folder)])}"
+        )
     wheels = (Wheel.of(ours), *(w for w in found if w not in pip))
     content_key = _key([(w.path.name, w.sha256) for w in wheels], needs.python.full, needs.system_site)
     return Wheelhouse(wheels, pip[0], content_key)

@@ -67,7 +67,7 @@ def main() -> int:
                 make(venv, wanted)
             current = venv.parent / "current"
             fresh = venv.parent / ".current.new"
-            if not current.is_symlink() or os.readlink(current) != venv.name:
+            if not current.is_symlink() or str(current.readlink()) != venv.name:
                 fresh.unlink(missing_ok=True)
                 fresh.symlink_to(venv.name)
                 fresh.replace(current)
