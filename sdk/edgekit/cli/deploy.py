@@ -103,7 +103,8 @@ def deploy_command(
         with out.status("self-test on the board"):
             tested = ask_runtime(transport, plan, "selftest", [*options, *(["--trust"] if trust else [])])
     native = " --trust" if trust else ""
-    command = f"{shlex.quote(plan.venv + '/bin/edgekit-runtime')} serve {shlex.quote(plan.bundle.destination)}{native}"
+    program = f"{plan.board.folder}/current/bin/edgekit-runtime"
+    command = f"{shlex.quote(program)} serve {shlex.quote(plan.bundle.destination)}{native}"
     if json:
         print_json({**answer, "done": True, "sent": sent, "selftest": tested, "command": command})
         return

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.errors import RemoteError
-from edgekit.remote.board.receive import ALTERED, BUSY, DISK_FULL
+from edgekit.remote.board.receive import ALTERED, BUSY, DISK_FULL, SHORT
 from edgekit.remote.transport import Transport
 
 
@@ -76,7 +76,7 @@ def bring(
 def _send(transport: Transport, python: str, item: Item, offset: int) -> int:
     with item.source.open("rb") as source:
         source.seek(offset)
-        done = transport.python(python, "receive", "take", item.destination, item.sha256, str(offset), stdin=source)
+        done = transport.python(python, "receive", "take", item.destination, item.sha256, str(offset), str(item.bytes), stdin=source)
     if done.code == 0:
         return item.bytes - offset
     if done.code == ALTERED and offset:  # what lay there was not the beginning of this file
@@ -85,6 +85,10 @@ def _send(transport: Transport, python: str, item: Item, offset: int) -> int:
         *{
             DISK_FULL: (f"the disk of {transport.name} is full: {item.source.name} does not fit", "make room there"),
             BUSY: (f"another deploy is sending {item.source.name} to {transport.name}", "wait for it"),
+            SHORT: (
+                f"the connection to {transport.name} broke while {item.source.name} was sent",
+                "run it again, and it goes on where it stopped",
+            ),
             ALTERED: (f"{item.source.name} did not arrive at {transport.name} as it was sent", "try again"),
         }.get(done.code, (f"{item.source.name} could not be written at {transport.name}", done.complaint))
     )

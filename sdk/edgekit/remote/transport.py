@@ -22,7 +22,7 @@ SSH_FAILED = 255
 """What ssh exits with when it is ssh that failed; programs of ours on the board never do."""
 
 _PERSIST_SECONDS = 60
-_HOST = re.compile(r"(ssh://)?([A-Za-z0-9_][A-Za-z0-9_.+-]*@)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_][A-Za-z0-9_.:%-]*)")
+_HOST = re.compile(r"(ssh://)?([A-Za-z0-9_][A-Za-z0-9_.+-]*@)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_:][A-Za-z0-9_.:%-]*)")
 _OPTION = re.compile(r"[A-Za-z][A-Za-z0-9]*[ =][^\n\r\0]+")
 _WHY = (
     ("host key verification failed", "its host key is not known or has changed: connect once by hand with ssh"),

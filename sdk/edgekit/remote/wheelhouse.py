@@ -104,7 +104,7 @@ def gather(needs: Needs, given: Path | None = None) -> Wheelhouse:
         MissingRequirement: They are not to be had; says the command that fetches them elsewhere.
     """
     lock = _key(sorted(needs.pins), needs.pip, needs.tags, needs.python.version)
-    folder = cache_folder() / lock
+    folder = cache_folder() / (lock if given is None else f"{lock}-{_key(str(given.absolute()))}")
     if given is not None or not folder.is_dir():
         folder = _fetch(needs, folder, given)
     name, content = runtime_wheel()
@@ -124,7 +124,7 @@ def gather(needs: Needs, given: Path | None = None) -> Wheelhouse:
 
 
 def _fetch(needs: Needs, folder: Path, given: Path | None) -> Path:
-    """Fill `folder` in one go; what is fetched from a folder of the user's is keyed by nothing, and so not kept."""
+    """Fill `folder` in one go, from the index or from a folder of the user's."""
     if given is not None and not given.is_dir():
         raise MissingRequirement(f"{given} is not a folder of wheels", _how(needs, str(given)))
     folder.parent.mkdir(parents=True, exist_ok=True)

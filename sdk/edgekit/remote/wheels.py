@@ -100,7 +100,7 @@ def _for_python(board: Board, manifest: Manifest, python: Python, backend: str |
     chosen: dict[str, Mapping[str, Any]] = {}
     why: list[str] = []
     for variant in manifest.variants:
-        for name in (backend,) if backend and backend in variant.backends else variant.backends:
+        for name in (b for b in variant.backends if backend in (None, b)):
             row, reason = _row(name, machine, python.version, glibc)
             if row is not None:
                 chosen[name] = row

@@ -1,4 +1,4 @@
-"""Takes files in. ``have``: says of the list on stdin what is there. ``take PATH SHA256 OFFSET``: appends stdin."""
+"""Takes files in. ``have``: says of the list on stdin what is there. ``take PATH SHA256 OFFSET SIZE``: appends stdin."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-DISK_FULL, ALTERED, BUSY = 28, 29, 30
+DISK_FULL, ALTERED, BUSY, SHORT = 28, 29, 30, 31
 """Exit codes that the workstation puts into words."""
 
 
@@ -41,8 +41,11 @@ def have() -> None:
     print(json.dumps(answers))
 
 
-def take(path: Path, sha256: str, offset: int) -> int:
-    """Append stdin to the part from `offset` on; it gets its name once its digest is right."""
+def take(path: Path, sha256: str, offset: int, size: int) -> int:
+    """Append stdin to the part from `offset` on; it gets its name once its digest is right.
+
+    A connection that breaks looks like the end of stdin: what came until then is kept for the next try.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = part_of(path, sha256)
     with part.open("ab") as out:
@@ -55,6 +58,8 @@ def take(path: Path, sha256: str, offset: int) -> int:
             out.write(block)
         out.flush()
         os.fsync(out.fileno())
+        if part.stat().st_size < size:
+            return SHORT
         if digest(part) != sha256:
             part.unlink()
             return ALTERED
@@ -71,7 +76,7 @@ def main() -> int:
         if sys.argv[1] == "have":
             have()
             return 0
-        return take(Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]))
+        return take(Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return DISK_FULL
