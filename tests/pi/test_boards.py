@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from importlib.resources import files
 
 import joblib
 import numpy as np
@@ -164,3 +166,16 @@ def test_plain_code_is_bit_equal_on_both_boards(boards, tmp_path):
         (variant,) = variants(bundle)
         report = passes(boards[board], bundle, variant, "--trust")
         assert report["backend"] == "plain 1" and [c["largest"] for c in report["comparisons"]] == [0.0]
+
+
+@pytest.mark.parametrize("name", ["pi64", "pi32"])
+def test_times_of_an_emulated_board_are_never_reported(boards, name, tmp_path):
+    """The program that looks at a board knows it too, in the board's own Python."""
+    board = boards[name]
+    done = board.python("edgekit_runtime", "benchmark", str(tmp_path / "any.edgekit"), "--json")
+    assert done.returncode == 2 and "times say nothing" in done.stderr and not done.stdout
+    assert board.qemu.name in done.stderr
+    look = files("edgekit.remote.board").joinpath("look.py").read_text()
+    environment = {"PYTHONHOME": str(board.root / "usr"), "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    looked = subprocess.run([board.launcher, "-c", look], env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(looked.stdout)["emulator"] == board.qemu.name

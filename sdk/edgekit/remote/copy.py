@@ -76,7 +76,9 @@ def bring(
 def _send(transport: Transport, python: str, item: Item, offset: int) -> int:
     with item.source.open("rb") as source:
         source.seek(offset)
-        done = transport.python(python, "receive", "take", item.destination, item.sha256, str(offset), str(item.bytes), stdin=source)
+        done = transport.python(
+            python, "receive", "take", item.destination, item.sha256, str(offset), str(item.bytes), stdin=source
+        )
     if done.code == 0:
         return item.bytes - offset
     if done.code == ALTERED and offset:  # what lay there was not the beginning of this file

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from edgekit.errors import RemoteError
 from edgekit_runtime.errors import MissingRequirement, UsageError
@@ -189,9 +189,9 @@ def _run(
     environment: dict[str, str] | None = None,
     folder: Path | None = None,
 ) -> Done:
-    given = {"input": stdin} if isinstance(stdin, bytes) else {"stdin": stdin}
+    given: dict[str, Any] = {"input": stdin} if isinstance(stdin, bytes) else {"stdin": stdin}
     try:
-        done = subprocess.run(  # type: ignore[call-overload]
+        done = subprocess.run(
             list(command), **given, capture_output=True, timeout=timeout, env=environment, cwd=folder, check=False
         )
     except subprocess.TimeoutExpired:

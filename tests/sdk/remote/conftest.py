@@ -24,7 +24,7 @@ def double(tmp_path: Path) -> Path:
     manifest, members = double_manifest()
     members.pop("models/double.onnx")
     golden = manifest.golden
-    path = tmp_path / "it's a $(touch pwned)\n\"double\".edgekit"
+    path = tmp_path / 'it\'s a $(touch pwned)\n"double".edgekit'
     write_bundle(
         path,
         manifest.replace(

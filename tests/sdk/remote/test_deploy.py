@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import getpass
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +16,7 @@ import pytest
 
 from edgekit.errors import RemoteError
 from edgekit.remote import facts
-from edgekit.remote.board.receive import part_of
+from edgekit.remote.board.receive import DISK_FULL, part_of
 from edgekit.remote.copy import Item, bring
 from edgekit.remote.deploy import carry_out, plan
 from edgekit.remote.measure import measure
@@ -47,7 +49,14 @@ def test_a_file_is_sent_once(item, there):
 
 def test_an_interrupted_copy_goes_on_where_it_stopped(item, there):
     broken = there.python(
-        sys.executable, "receive", "take", item.destination, item.sha256, "0", str(item.bytes), stdin=CONTENT[:1_000_000]
+        sys.executable,
+        "receive",
+        "take",
+        item.destination,
+        item.sha256,
+        "0",
+        str(item.bytes),
+        stdin=CONTENT[:1_000_000],
     )
     assert broken.code != 0 and not Path(item.destination).exists()
     assert bring(there, sys.executable, [item]) == len(CONTENT) - 1_000_000
@@ -119,7 +128,7 @@ def test_an_answer_that_is_nonsense_is_said_so(tmp_path, monkeypatch):
 def wheels(tmp_path_factory) -> None:
     """The cache is shared by the module's tests: wheels come from the index once."""
     patch = pytest.MonkeyPatch()
-    if "XDG_CACHE_HOME" not in __import__("os").environ:
+    if "XDG_CACHE_HOME" not in os.environ:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
     yield
     patch.undo()
@@ -153,6 +162,39 @@ def test_an_environment_that_is_half_made_is_never_used(double, tmp_path, wheels
     assert (venv.parent / "current/bin/edgekit-runtime").is_file()
     assert list((venv.parent / "wheels").iterdir()) == []
     assert plan(there, double).made
+
+
+@pytest.mark.tool("unshare")
+def test_a_disk_that_fills_up_while_installing_leaves_nothing(double, tmp_path, wheels):
+    planned = plan(Local(tmp_path / "home"), double)
+    folder = tmp_path / "small"
+    folder.mkdir()
+    source = Path(facts.__file__).parent / "board/install.py"
+    order = {
+        "venv": f"{folder}/venv",
+        "python": planned.needs.python.executable,
+        "pip": str(planned.wheelhouse.pip.path),
+        "wheels": [str(w.path) for w in planned.wheelhouse.wheels],
+        "system_site": False,
+    }
+    script = 'mount -t tmpfs -o size=16m none "$1" && "$2" -I "$3"; code=$?; ls "$1"; exit $code'
+    done = subprocess.run(
+        ["unshare", "--mount", "--map-root-user", "sh", "-c", script, "sh", folder, sys.executable, source],
+        input=json.dumps(order), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == DISK_FULL and done.stdout == "", done.stderr
+    assert all(w.path.is_file() for w in planned.wheelhouse.wheels)
+
+
+def test_two_deploys_at_once_do_not_mix(double, tmp_path, wheels):
+    there = Local(tmp_path / "home")
+    planned = plan(there, double)
+    folder = Path(planned.venv).parent
+    folder.mkdir(parents=True)
+    with (folder / ".install.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(RemoteError, match="another deploy is installing"):
+            carry_out(there, planned)
 
 
 @pytest.mark.tool("sshd")

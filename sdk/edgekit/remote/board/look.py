@@ -74,7 +74,7 @@ def main() -> None:
             ["dpkg-query", "-W", "-f", "${Version}", "nvidia-l4t-core"], capture_output=True, text=True, check=False
         )
         jetpack = asked.stdout.strip() if asked.returncode == 0 else ""
-    pythons = {}
+    pythons: dict[str, dict[str, object]] = {}
     for python in sys.argv[1:]:
         found = look_at(python)
         if found is not None:

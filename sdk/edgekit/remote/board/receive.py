@@ -1,4 +1,7 @@
-"""Takes files in. ``have``: says of the list on stdin what is there. ``take PATH SHA256 OFFSET SIZE``: appends stdin."""
+"""Takes files in.
+
+``have`` says of the list on stdin what is there; ``take PATH SHA256 OFFSET SIZE`` appends stdin.
+"""
 
 from __future__ import annotations
 
