@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any, Optional
 
 from edgekit_runtime import __version__
 from edgekit_runtime.errors import EdgekitError
@@ -52,17 +52,11 @@ def command_line() -> argparse.ArgumentParser:
     timing = verbs.add_parser("benchmark", parents=[common, model], help="latency on this device")
     timing.add_argument("--seconds", type=float, default=3.0, help="how long to time")
     timing.add_argument("--warm-up", type=float, help="seconds that times may take to settle; as --seconds by default")
-    timing.add_argument(
-        "--threads", type=_threads, help="threads for one inference; auto for the fastest of 1, 2, 4 by measurement"
-    )
+    timing.add_argument("--threads", help="threads for one inference; auto for the fastest of 1, 2, 4 by measurement")
     shown = verbs.add_parser("inspect", parents=[common], help="print the manifest")
     shown.add_argument("bundle", help="the .edgekit file")
     verbs.add_parser("doctor", parents=[common], help="run a one-operation model on every back end")
     return parser
-
-
-def _threads(text: str) -> Union[int, str]:
-    return text if text == "auto" else int(text)
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> None:
@@ -212,12 +206,18 @@ def _selftest(options: argparse.Namespace) -> int:
 
 def _benchmark(options: argparse.Namespace) -> int:
     from edgekit_runtime.benchmark import benchmark, in_words, store
+    from edgekit_runtime.errors import UsageError
 
+    threads = int(options.threads) if (options.threads or "").isdecimal() else options.threads
+    for name in ("seconds", "warm_up"):
+        value = getattr(options, name)
+        if value is not None and not 0 <= value <= 86_400:
+            raise UsageError(f"--{name.replace('_', '-')} {value:g} is not between 0 and 86400")
     result = benchmark(
         options.bundle,
         variant=options.variant,
         backend=options.backend,
-        threads=options.threads,
+        threads=threads,
         trust=_trusted(options),
         seconds=options.seconds,
         warm_up_limit=options.warm_up,

@@ -107,9 +107,10 @@ def test_a_sidecar_that_is_not_ours_is_begun_anew(tmp_path, content):
 def test_threads_that_are_no_number_are_bad_usage(double, capsys):
     with pytest.raises(UsageError, match="neither a number nor auto"):
         benchmark(double, threads="all")
-    with pytest.raises(SystemExit) as stop:
-        main(["benchmark", str(double), "--threads=all"])
-    assert stop.value.code == 2
+    for wrong in ("--threads=all", "--threads=0", "--seconds=-1", "--seconds=nan", "--warm-up=inf"):
+        with pytest.raises(SystemExit) as stop:
+            main(["benchmark", str(double), wrong])
+        assert stop.value.code == 2 and capsys.readouterr().err.count("\n") == 1
 
 
 def files(root: Path, content: dict[str, str]) -> Path:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from edgekit.cli.deploy import Python_, SshOption_, Way, Wheelhouse_, benchmark_there
+from edgekit.cli.deploy import Python_, SshOption_, Way, Wheelhouse_, benchmark_there, chosen_there
 
 Bundle_ = Annotated[Path, typer.Argument(help="the .edgekit file")]
 Variant_ = Annotated[str | None, typer.Option(help="variant to use; the chosen one by default")]
@@ -56,8 +56,9 @@ def benchmark_command(
         raise UsageError(f"--threads {threads!r:.20} is neither a number nor auto")
     options = [f"--seconds={seconds}", *([f"--threads={threads}"] if threads else []), *_trust(trust, key)]
     if host is not None:
-        named = [f"--{n}={v}" for n, v in (("variant", variant), ("backend", backend)) if v]
-        benchmark_there(bundle, Way(host, ssh_option or (), wheelhouse, python, backend), [*options, *named], json)
+        there = [f"--seconds={seconds}", *([f"--threads={threads}"] if threads else [])]
+        there += chosen_there(bundle, variant, backend, trust=trust, keys=key)
+        benchmark_there(bundle, Way(host, ssh_option or (), wheelhouse, python, backend), there, json)
         return
     if ssh_option or wheelhouse or python:
         raise UsageError("--ssh-option, --wheelhouse and --python are for a board", "name it with --host")

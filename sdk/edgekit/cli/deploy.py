@@ -70,6 +70,7 @@ def deploy_command(
         str | None, typer.Option(help="the only back end that will do: litert, tflite, onnx, plain")
     ] = None,
     trust: Annotated[bool, typer.Option("--trust", help="let native code in the bundle run there")] = False,
+    key: Annotated[list[str] | None, typer.Option(help="public key: native code it signed may run there")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print what would be done; nothing is changed")] = False,
     json: Annotated[bool, typer.Option("--json", help="print one JSON object to standard output")] = False,
 ) -> None:
@@ -80,6 +81,7 @@ def deploy_command(
     from edgekit.remote.deploy import ask_runtime, carry_out
 
     out = console(json)
+    options = chosen_there(bundle, variant, backend, trust=trust, keys=key)
     with planned(bundle, Way(host, ssh_option or (), wheelhouse, python, backend), out) as (transport, plan):
         for line in plan.lines():
             out.print(line, markup=False, soft_wrap=True)
@@ -99,11 +101,10 @@ def deploy_command(
                 print_json({**answer, "done": False})
             return
         sent = carry_out(transport, plan, lambda line: out.print(line, markup=False, soft_wrap=True))
-        options = [f"--{n}={v}" for n, v in (("variant", variant), ("backend", backend)) if v]
         with out.status("self-test on the board"):
-            tested = ask_runtime(transport, plan, "selftest", [*options, *(["--trust"] if trust else [])])
-    native = " --trust" if trust else ""
-    program = f"{plan.board.folder}/current/bin/edgekit-runtime"
+            tested = ask_runtime(transport, plan, "selftest", options)
+    native = " --trust" if "--trust" in options else ""
+    program = f"{plan.venv}/bin/edgekit-runtime"
     command = f"{shlex.quote(program)} serve {shlex.quote(plan.bundle.destination)}{native}"
     if json:
         print_json({**answer, "done": True, "sent": sent, "selftest": tested, "command": command})
@@ -116,6 +117,17 @@ def deploy_command(
         soft_wrap=True,
     )
     out.print(f"run it there: {command}", markup=False, soft_wrap=True)
+
+
+def chosen_there(
+    bundle: Path, variant: str | None, backend: str | None, *, trust: bool, keys: Sequence[str] | None
+) -> list[str]:
+    """Options of ``edgekit-runtime`` on the board; a signature is checked here, where the keys are."""
+    from edgekit_runtime.native import vouched
+    from edgekit_runtime.signing import pinned_keys
+
+    trusted = trust or vouched(bundle, pinned_keys(keys or ()))
+    return [f"--{n}={v}" for n, v in (("variant", variant), ("backend", backend)) if v] + ["--trust"] * trusted
 
 
 def benchmark_there(bundle: Path, way: Way, options: Sequence[str], as_json: bool) -> None:

@@ -102,7 +102,7 @@ class Board:
         parts = [self.model or self.node, self.machine]
         parts += [f"glibc {self.glibc}" if self.glibc else "not the GNU C library"]
         parts += [f"L4T {self.l4t}"] if self.l4t else []
-        parts += [f"Python {', '.join(p.full for p in self.pythons)}" if self.pythons else "no Python"]
+        parts += [f"Python {', '.join(dict.fromkeys(p.full for p in self.pythons))}" if self.pythons else "no Python"]
         parts += [f"{self.memory / 2**30:.1f} GiB RAM, {self.disk_free / 2**30:.1f} GiB of disk free"]
         parts += [f"emulated by {self.emulator}"] if self.emulator else []
         return " · ".join(parts)

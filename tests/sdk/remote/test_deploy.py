@@ -16,6 +16,7 @@ import pytest
 
 from edgekit.errors import RemoteError
 from edgekit.remote import facts
+from edgekit.remote.board.install import READY
 from edgekit.remote.board.receive import DISK_FULL, part_of
 from edgekit.remote.copy import Item, bring
 from edgekit.remote.deploy import carry_out, plan
@@ -142,7 +143,7 @@ def test_an_environment_that_is_half_made_is_never_used(double, tmp_path, wheels
     (venv / "bin").mkdir(parents=True)
     (venv / "bin/python").write_text("half")
     assert not plan(there, double).made
-    # a wheel that is damaged on the board ends the installation, and nothing points to what is left
+    # a wheel that is damaged on the board ends the installation, and nothing is left of it
     bring(there, sys.executable, planned.wheels)
     numpy = next(Path(w.destination) for w in planned.wheels if "numpy-" in w.destination)
     whole = numpy.read_bytes()
@@ -156,10 +157,10 @@ def test_an_environment_that_is_half_made_is_never_used(double, tmp_path, wheels
     numpy.write_bytes(whole[: len(whole) // 2])
     done = there.python(sys.executable, "install", stdin=json.dumps(order).encode())
     assert done.code == 1 and "numpy" in done.err
-    assert not venv.exists() and not (venv.parent / "current").exists()
+    assert not venv.exists()
     # and the next time it is sent again and made
     carry_out(there, planned)
-    assert (venv.parent / "current/bin/edgekit-runtime").is_file()
+    assert (venv / "bin/edgekit-runtime").is_file()
     assert list((venv.parent / "wheels").iterdir()) == []
     assert plan(there, double).made
 
@@ -214,9 +215,9 @@ def test_over_ssh_a_bundle_is_brought_tested_and_timed(sshd, double, wheels):
     assert told["selftest"]["passed"] and told["sent"] == told["to_send"] > 10_000_000
     assert (home / f".edgekit/bundles/{digest}.edgekit").read_bytes() == double.read_bytes()
 
-    made = (home / ".edgekit/current").resolve().stat().st_ctime_ns
+    made = Path(told["environment"], READY).stat()
     again = json.loads(edgekit("deploy", str(double), *way, "--json", cwd=double.parent).stdout)
-    assert again["sent"] == 0 and (home / ".edgekit/current").resolve().stat().st_ctime_ns == made
+    assert again["sent"] == 0 and Path(told["environment"], READY).stat() == made
 
     timed = edgekit("benchmark", str(double), *way, "--seconds=0.05", "--threads=auto", cwd=double.parent)
     assert timed.returncode == 0, timed.stderr

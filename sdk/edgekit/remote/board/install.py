@@ -51,7 +51,7 @@ def make(venv: Path, wanted: dict[str, object]) -> None:
 
 
 def main() -> int:
-    """Make it where it is not there; then ``~/.edgekit/current`` points to it."""
+    """Make it where it is not there."""
     wanted = json.load(sys.stdin)
     venv = Path(wanted["venv"])
     venv.parent.mkdir(parents=True, exist_ok=True)
@@ -65,12 +65,6 @@ def main() -> int:
             if made:
                 shutil.rmtree(venv, ignore_errors=True)
                 make(venv, wanted)
-            current = venv.parent / "current"
-            fresh = venv.parent / ".current.new"
-            if not current.is_symlink() or str(current.readlink()) != venv.name:
-                fresh.unlink(missing_ok=True)
-                fresh.symlink_to(venv.name)
-                fresh.replace(current)
         except (OSError, RuntimeError) as error:
             if made:
                 shutil.rmtree(venv, ignore_errors=True)

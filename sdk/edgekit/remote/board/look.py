@@ -9,6 +9,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from typing import Any
 
 _EACH = """
 import importlib.util as u, json, platform, struct, sys
@@ -21,7 +22,8 @@ print(json.dumps({
     "implementation": sys.implementation.name, "bits": struct.calcsize("P") * 8,
     "free_threaded": not getattr(sys, "_is_gil_enabled", lambda: True)(),
     "executable": getattr(sys, "_base_executable", None) or sys.executable,
-    "venv": u.find_spec("venv") is not None, "numpy": of("numpy"), "tensorrt": of("tensorrt"),
+    "inside": sys.prefix != sys.base_prefix, "venv": u.find_spec("venv") is not None,
+    "numpy": of("numpy"), "tensorrt": of("tensorrt"),
     "picamera2": u.find_spec("picamera2") is not None,
 }))
 """
@@ -36,15 +38,17 @@ def first_line(path: str) -> str:
         return ""
 
 
-def look_at(python: str) -> dict[str, object] | None:
+def look_at(python: str) -> dict[str, Any] | None:
     """What one interpreter says of itself, None where it does not run."""
     try:
         # isolated: the caller's PYTHONPATH and user site are not the board's system
         done = subprocess.run([python, "-I", "-c", _EACH], capture_output=True, text=True, timeout=60, check=True)
-        found = json.loads(done.stdout)
+        found: dict[str, Any] = json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    if found.pop("inside"):  # somebody's environment: what it stands on is the system's
+        return look_at(found["executable"]) if found["executable"] != python else None
+    return found
 
 
 def emulator() -> str:
@@ -74,7 +78,7 @@ def main() -> None:
             ["dpkg-query", "-W", "-f", "${Version}", "nvidia-l4t-core"], capture_output=True, text=True, check=False
         )
         jetpack = asked.stdout.strip() if asked.returncode == 0 else ""
-    pythons: dict[str, dict[str, object]] = {}
+    pythons: dict[str, dict[str, Any]] = {}
     for python in sys.argv[1:]:
         found = look_at(python)
         if found is not None:
