@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 
 from edgekit.errors import RemoteError
-from edgekit.remote.transport import Transport
+from edgekit.remote.transport import Transport, printable
 from edgekit_runtime.errors import MissingRequirement
 from edgekit_runtime.plain import PlainDataError, decode
 
@@ -105,7 +105,7 @@ class Board:
         parts += [f"Python {', '.join(dict.fromkeys(p.full for p in self.pythons))}" if self.pythons else "no Python"]
         parts += [f"{self.memory / 2**30:.1f} GiB RAM, {self.disk_free / 2**30:.1f} GiB of disk free"]
         parts += [f"emulated by {self.emulator}"] if self.emulator else []
-        return " · ".join(parts)
+        return printable(" · ".join(parts))
 
 
 def look(transport: Transport) -> Board:

@@ -22,6 +22,8 @@ SSH_FAILED = 255
 """What ssh exits with when it is ssh that failed; programs of ours on the board never do."""
 
 _PERSIST_SECONDS = 60
+_LONGEST_FOLDER = 80
+"""Of a socket's path, which has 104 characters on some systems, ssh's own suffix included."""
 _HOST = re.compile(r"(ssh://)?([A-Za-z0-9_][A-Za-z0-9_.+-]*@)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_:][A-Za-z0-9_.:%-]*)")
 _OPTION = re.compile(r"[A-Za-z][A-Za-z0-9]*[ =][^\n\r\0]+")
 _WHY = (
@@ -33,6 +35,11 @@ _WHY = (
     ("no route to host", "is the board on, and on this network?"),
     ("bad configuration option", "see man ssh_config for what --ssh-option takes"),
 )
+
+
+def printable(text: str) -> str:
+    """Text of a board without what would steer the user's terminal."""
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,7 @@ class Done:
     def complaint(self) -> str:
         """The last line of standard error, or the exit code."""
         lines = self.err.strip().splitlines()
-        return lines[-1][:300] if lines else f"exit code {self.code}"
+        return printable(lines[-1][:300]) if lines else f"exit code {self.code}"
 
 
 class Transport(ABC):
@@ -147,8 +154,12 @@ class Ssh(Transport):
         if program is None:
             raise MissingRequirement("there is no ssh on PATH", "install the OpenSSH client")
         self.name = host
-        # the socket's path must stay below about 100 characters
         self._folder = tempfile.mkdtemp(prefix="edgekit-")
+        shared = [
+            "ControlMaster=auto",
+            f"ControlPath={self._folder.replace('%', '%%')}/c",
+            f"ControlPersist={_PERSIST_SECONDS}",
+        ]
         fixed = [
             "BatchMode=yes",
             "ConnectTimeout=15",
@@ -158,9 +169,7 @@ class Ssh(Transport):
             "RequestTTY=no",
             "RemoteCommand=none",
             "LogLevel=ERROR",
-            "ControlMaster=auto",
-            f"ControlPath={self._folder.replace('%', '%%')}/%C",
-            f"ControlPersist={_PERSIST_SECONDS}",
+            *(shared if len(self._folder) < _LONGEST_FOLDER else ()),
         ]
         # ssh keeps the first value it is given, so that the user's come first
         self._ssh = [program, *(word for option in (*options, *fixed) for word in ("-o", option))]

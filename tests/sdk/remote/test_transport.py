@@ -9,7 +9,7 @@ import socket
 import pytest
 
 from edgekit.errors import RemoteError
-from edgekit.remote.transport import Local, Ssh, connect
+from edgekit.remote.transport import Done, Local, Ssh, connect
 from edgekit_runtime.errors import MissingRequirement, UsageError
 
 AWKWARD = ["two words", "it's", '"', "$HOME", "$(touch pwned)", "a\nb", "; rm x", "-rf", "", "*", "`id`", "ü\\"]
@@ -112,3 +112,8 @@ def test_a_board_that_is_off_is_one_sentence():
             transport.run(["true"])
     with connect("no-such-board.invalid") as transport, pytest.raises(RemoteError, match="is the name right"):
         transport.run(["true"])
+
+
+def test_what_a_board_says_does_not_steer_the_terminal():
+    said = Done(1, "", "fine\n\x1b]0;owned\x07\x1b[2Jbroken\r\n").complaint
+    assert said.isprintable() and said.endswith("broken")
