@@ -102,6 +102,8 @@ def _for_python(board: Board, manifest: Manifest, python: Python, backend: str |
     for variant in manifest.variants:
         for name in (b for b in variant.backends if backend in (None, b)):
             row, reason = _row(name, machine, python.version, glibc)
+            if variant.builds and machine not in variant.builds:
+                row, reason = None, f"{variant.name} has builds for {', '.join(sorted(variant.builds))} alone"
             if row is not None:
                 chosen[name] = row
                 break

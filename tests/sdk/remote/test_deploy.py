@@ -7,6 +7,7 @@ import getpass
 import hashlib
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -258,6 +259,24 @@ def test_a_wrong_answer_on_the_board_is_its_own_sentence(tmp_path, wheels):
         carry_out(there, planned)
         with pytest.raises(RemoteError, match=r"selftest on local:.*tflite-fp32.*3\.5"):
             ask_runtime(there, planned, "selftest")
+
+
+@pytest.mark.tool("cc")
+def test_native_code_runs_there_by_the_users_word_or_its_signers_key(tmp_path, wheels):
+    from ...runtime.test_plain import ROWS, bundle_of, library
+
+    path = Path(bundle_of(tmp_path, library(tmp_path, ROWS), platform.machine()))
+    way = ("--host", f"local:{tmp_path / 'home'}")
+    refused = edgekit("deploy", str(path), *way, cwd=tmp_path)
+    assert refused.returncode == 1 and "native code, which may do anything: say --trust" in refused.stderr
+    assert edgekit("bundle", "keygen", "release", cwd=tmp_path).returncode == 0
+    assert edgekit("bundle", "sign", str(path), "--key=release.key", cwd=tmp_path).returncode == 0
+    for word in ("--trust", "--key=release.pub"):
+        done = edgekit("deploy", str(path), *way, word, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "c-fp64 on plain" in done.stdout and done.stdout.rstrip().endswith("--trust")
+    timed = edgekit("benchmark", str(path), *way, "--seconds=0.01", "--key=release.pub", "--json", cwd=tmp_path)
+    assert json.loads(timed.stdout)["backend"].startswith("plain"), timed.stderr
 
 
 @pytest.mark.parametrize(

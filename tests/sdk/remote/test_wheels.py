@@ -22,6 +22,12 @@ ROOT = Path(__file__).parents[3]
 NAMES = (ROOT / "tests/golden/wheel_names.txt").read_text().split()
 MANIFEST = double_manifest()[0]
 TFLITE = MANIFEST.replace(variants=MANIFEST.variants[:1])
+NATIVE = MANIFEST.replace(
+    variants=(
+        replace(MANIFEST.variants[0], name="c-fp64", format="c", backends=("plain",), builds={"x86_64": "a.so"}),
+    ),
+    chosen="c-fp64",
+)
 ONNX = MANIFEST.replace(variants=MANIFEST.variants[1:], chosen="onnx-fp32")
 
 
@@ -120,6 +126,7 @@ def test_picamera2_keeps_the_numpy_it_was_built_with():
         (board(python("3.9", bits=32), machine="armv7l", glibc="2.31"), TFLITE, "needs glibc 2.34, the board has 2.31"),
         (board(python("3.11"), machine="armv6l"), TFLITE, "no wheels for armv6l"),
         (board(python("3.11"), machine="riscv64"), TFLITE, "no wheels for riscv64"),
+        (board(python("3.11")), NATIVE, "c-fp64 has builds for x86_64 alone"),
         (board(python("3.11"), glibc=""), TFLITE, "another C library"),
     ],
 )
