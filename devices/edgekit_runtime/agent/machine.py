@@ -244,10 +244,11 @@ class Machine:
             return []
         return self._fail(TIMED_OUT, f"{now.state} took longer than {limit:g} s")
 
-    def fetched(self, job: str, share: float) -> None:
+    def fetched(self, job: str, share: float) -> list[Effect]:
         """So much of the file is there."""
         if (now := self._at(job, DOWNLOADING)) is not None:
             self.underway = replace(now, progress=min(max(share, 0.0), 1.0))
+        return []
 
     def downloaded(self, job: str) -> list[Effect]:
         """`Download` is done."""
