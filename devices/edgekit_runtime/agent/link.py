@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import ipaddress
 import os
 import shutil
 import ssl
 import urllib.parse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Callable, Optional, TypeVar
 
@@ -61,11 +64,9 @@ class Link:
             raise UsageError(f"{url!r:.120} is not an address ({error})") from error
         if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment or parts.username:
             raise UsageError(f"{url!r:.120} is not the address of a server", "give https://HOST[:PORT]")
-        local = host in ("localhost", "::1") or host.startswith("127.")
+        local = host == "localhost" or _loopback(host)
         if parts.scheme == "http" and not local and not insecure:
-            raise UsageError(
-                f"{url} is not encrypted: secrets would be read on the way", "give https, or --insecure-http"
-            )
+            raise UsageError(f"{url} would carry secrets in the clear", "give https, or --insecure-http")
         self.url = url
         self._host, self._port, self._base, self._timeout = host, port, parts.path.rstrip("/"), timeout
         self._tls: Optional[ssl.SSLContext] = None
@@ -149,25 +150,25 @@ class Link:
                 have = 0
             elif not (response.getheader("Content-Range") or "").startswith(f"bytes {have}-"):
                 raise Refusal(f"{self.url} sends another part of {path} than was asked for")
-            with target.open("r+b" if target.exists() else "wb") as out:
-                out.truncate(have)
-                out.seek(have)
+            with _writing(target):
+                out = target.open("r+b" if target.exists() else "wb")
+            with out:
+                with _writing(target):
+                    out.truncate(have)
+                    out.seek(have)
                 while block := response.read(min(_BLOCK, size - have + 1)):
                     have += len(block)
                     if have > size:
                         raise Refusal(f"{self.url} sends more than {size:,} bytes for {path}")
-                    out.write(block)
+                    with _writing(target):
+                        out.write(block)
                     progress(have / size)
                     if stopped():
                         raise Unreachable("the download was given up")
-                out.flush()
-                os.fsync(out.fileno())
-        except http.client.HTTPException as error:
-            raise Unreachable(f"{self.url} broke off ({_why(error)})") from error
-        except OSError as error:
-            if error.filename or error.errno in _DISK:
-                why = error.strerror or error
-                raise EdgekitError(f"cannot write {target} ({why})", "make room on the device") from error
+                with _writing(target):
+                    out.flush()
+                    os.fsync(out.fileno())
+        except (OSError, http.client.HTTPException) as error:
             raise Unreachable(f"{self.url} broke off ({_why(error)})") from error
         finally:
             connection.close()
@@ -194,7 +195,20 @@ class Link:
         raise refusal
 
 
-_DISK = (27, 28, 30, 122)  # EFBIG, ENOSPC, EROFS, EDQUOT
+@contextlib.contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    """What goes wrong in here is the disk's fault, not the network's."""
+    try:
+        yield
+    except OSError as error:
+        raise EdgekitError(f"cannot write {target} ({error.strerror or error})", "make room on the device") from error
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _why(error: Exception) -> str:

@@ -73,6 +73,11 @@ class Board:
         self.fleet.wait(lambda: self.fleet.state(number) in ended)
         return self.fleet.state(number)
 
+    def answers(self) -> None:
+        """Wait until the serving process is ready, as the next polls tell."""
+        seen = len(self.fleet.polls)
+        self.fleet.wait(lambda: any("double" in p.slots and p.slots["double"].ready for p in self.fleet.polls[seen:]))
+
     def runs(self) -> str:
         """Digest that the serving process says."""
         return self.serving.running()["double"].digest
@@ -143,6 +148,7 @@ def test_an_agent_that_is_killed_at_any_state_goes_on(board, tmp_path):
             opened.verify()  # whatever was cut off: what the slot points at is whole
         board.start()
         assert board.end(job.job) == "SUCCEEDED", fleet.detail(job.job)
+        board.answers()
         assert board.runs() == digest
 
 

@@ -15,6 +15,7 @@ from edgekit_runtime.errors import EdgekitError, UsageError
 from .fleet import TOKEN, Fleet
 
 CONTENT = bytes(range(256)) * 1024
+SIZE = len(CONTENT)
 DIGEST = "d" * 64
 PATH = f"/api/v1/bundles/{DIGEST}"
 
@@ -28,7 +29,7 @@ def fleet():
     server.close()
 
 
-def fetch(link: Link, target: Path, size=len(CONTENT), stopped=lambda: False, progress=lambda share: None) -> None:
+def fetch(link: Link, target: Path, size=SIZE, stopped=lambda: False, progress=lambda share: None) -> None:
     link.download(PATH, target, size, "pi:secret", progress, stopped)
 
 
