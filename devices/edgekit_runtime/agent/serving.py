@@ -130,12 +130,12 @@ class Serving:
         for entry in self._json("POST", "/v2/repository/index"):
             name = str(entry["name"])
             said = self._json("GET", f"/v2/models/{_quoted(name)}", allowed=(503,)).get("parameters") or {}
-            ready = entry.get("state") == "READY"
+            state = entry.get("state")
             found[name] = Running(
                 digest=str(said.get("digest", "")),
                 variant=str(said.get("running", "")),
-                ready=ready,
-                degraded=str(degraded.get(name) or ("" if ready else entry.get("reason") or "")),
+                ready=state == "READY",
+                degraded=str(degraded.get(name) or (entry.get("reason") if state == "UNAVAILABLE" else "") or ""),
             )
         return found
 
