@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from edgekit_runtime import __version__
+from edgekit_runtime.agent import command as agent
 from edgekit_runtime.errors import EdgekitError
 
 
@@ -55,6 +56,7 @@ def command_line() -> argparse.ArgumentParser:
     timing.add_argument("--threads", help="threads for one inference; auto for the fastest of 1, 2, 4 by measurement")
     shown = verbs.add_parser("inspect", parents=[common], help="print the manifest")
     shown.add_argument("bundle", help="the .edgekit file")
+    agent.add(verbs, common)
     verbs.add_parser("doctor", parents=[common], help="run a one-operation model on every back end")
     return parser
 
@@ -268,5 +270,6 @@ _VERBS = {
     "selftest": _selftest,
     "benchmark": _benchmark,
     "inspect": _inspect,
+    "agent": agent.run,
     "doctor": _doctor,
 }
