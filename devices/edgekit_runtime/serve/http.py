@@ -155,3 +155,9 @@ def whole_number(text: str, name: str) -> Optional[int]:
     if len(text) > 15 or not text.isascii() or not text.isdigit():
         raise Refused(400, f"header {name} takes a whole number, not {text[:40]!r}")
     return int(text)
+
+
+def deadline(headers: Mapping[bytes, bytes], arrived: float) -> Optional[float]:
+    """When nobody waits for the answer any more, from ``Request-Timeout-Ms``; None for never."""
+    milliseconds = whole_number(header(headers, "request-timeout-ms"), "Request-Timeout-Ms")
+    return None if milliseconds is None else arrived + milliseconds / 1000

@@ -9,13 +9,14 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Optional
 
 from edgekit_runtime.errors import EdgekitError, MissingRequirement, UsageError
-from edgekit_runtime.serve.app import MAX_BODY, Application
+from edgekit_runtime.monitor.device import Device
+from edgekit_runtime.serve.app import Application
 from edgekit_runtime.serve.models import Opening, Repository
 
 TOKEN_VARIABLE = "EDGEKIT_SERVE_TOKEN"  # noqa: S105
@@ -79,7 +80,8 @@ def serve(
     *,
     token: Optional[str] = None,
     opening: Optional[Opening] = None,
-    max_body: int = MAX_BODY,
+    store: Optional[Path] = None,
+    regularly: Callable[[bool, Mapping[str, str]], None] = lambda ready, degraded: None,
     listening: Callable[[str, Repository], None],
 ) -> None:
     """Serve bundles until SIGTERM or SIGINT.
@@ -89,7 +91,8 @@ def serve(
         address: Where.
         token: What requests must bring; needed where others than this machine can connect.
         opening: How bundles are opened.
-        max_body: Largest request body in bytes.
+        store: Folder of a store whose slots are served besides.
+        regularly: As `Application` takes it.
         listening: Called with the URL and the models when connections are taken (models are not ready yet).
 
     Raises:
@@ -107,8 +110,8 @@ def serve(
             f"{address.host} can be reached from other machines, and there is no token",
             f"give --token-file or {TOKEN_VARIABLE}",
         )
-    repository = Repository(bundles, opening)
-    application = Application(repository, token=token, max_body=max_body)
+    repository = Repository(bundles, opening, store)
+    application = Application(repository, token=token, device=Device(), regularly=regularly)
     with _listen(address) as taken:
         where = f"unix:{address.path}" if address.path is not None else _url(taken)
         listening(where, repository)
