@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections import deque
@@ -392,7 +391,7 @@ class Model:
 
     def _drop(self, job: Job) -> None:
         """Give its place and its body free, also where the client went before its turn."""
-        with contextlib.suppress(ValueError):
+        if job in self._line:
             self._line.remove(job)
         job.parts = ()
 

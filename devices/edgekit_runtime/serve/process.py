@@ -29,7 +29,7 @@ _BLOCK = 2**18
 _START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from edgekit_runtime.serve.child import main; main()"
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Job:
     """One request for a model.
 
