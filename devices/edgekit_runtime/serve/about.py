@@ -16,9 +16,7 @@ def metadata(model: Model) -> dict[str, Any]:
     """What the protocol tells of a model; its tensors are those behind the pre-processing."""
 
     def tensors(infos: Any) -> list[dict[str, Any]]:
-        return [
-            {"name": i.name, "datatype": DATATYPES[i.dtype], "shape": _shape(i.shape, model.batch)} for i in infos
-        ]
+        return [{"name": i.name, "datatype": DATATYPES[i.dtype], "shape": _shape(i.shape, model.batch)} for i in infos]
 
     manifest = model.manifest
     digest = model.source.digest if model.source is not None else ""

@@ -130,9 +130,7 @@ class Worker:
             else:  # small, or beyond the room that there is
                 inline.append(body)
             times = (result.decode, result.infer, result.encode, result.samples, result.batch)
-            replies.append(
-                (result.reply.status, result.reply.content_type, result.reply.headers, at, len(body), times)
-            )
+            replies.append((result.reply.status, result.reply.content_type, result.reply.headers, at, len(body), times))
         self._say({"op": "done", "replies": replies}, b"".join(inline))
 
     def _tell(self, *, final: bool) -> None:

@@ -37,8 +37,12 @@ def add(verbs: Any, common: argparse.ArgumentParser) -> None:
     server.add_argument("--max-batch", type=int, default=1, help="requests that are run as one; 1 for no batching")
     server.add_argument("--batch-delay", type=float, default=0.0, help="ms that a request waits for others to batch")
     server.add_argument("--stuck-after", type=float, default=10.0, help="seconds after which an inference is stuck")
-    server.add_argument("--restarts", type=int, default=3, help="restarts in 10 minutes before the previous bundle runs")
-    server.add_argument("--no-monitor", action="store_true", help="count requests alone, not what the models see and say")
+    server.add_argument(
+        "--restarts", type=int, default=3, help="restarts in 10 minutes before the previous bundle runs"
+    )
+    server.add_argument(
+        "--no-monitor", action="store_true", help="count requests alone, not what the models see and say"
+    )
     server.add_argument("--window", type=float, default=300.0, help="seconds of a monitoring window")
 
 

@@ -133,9 +133,7 @@ class Engine:
 
             feeds = self._checked(inputs)
         else:
-            sample = raw.decode_sample(
-                raw.kind_of(self._manifest), headers.get("content-type", ""), bytes(content)
-            )
+            sample = raw.decode_sample(raw.kind_of(self._manifest), headers.get("content-type", ""), bytes(content))
             return _Work(place, time.perf_counter_ns() - begin, {}, json_reply, sample)
         rows = len(next(iter(feeds.values()))) if self._batch else 1
         return _Work(place, time.perf_counter_ns() - begin, feeds, encode, rows=rows)

@@ -161,7 +161,9 @@ class Repository:
         """
         if source.manifest.name != name:
             raise Refused(
-                422, f"{source.path.name} holds model {source.manifest.name!r} now, not {name!r}", "serve it by its name"
+                422,
+                f"{source.path.name} holds model {source.manifest.name!r} now, not {name!r}",
+                "serve it by its name",
             )
         if digest and source.digest != digest:
             raise Refused(422, f"{source.path.name} holds bundle {source.digest[:16]}", "fetch it again")

@@ -20,9 +20,7 @@ class Restarts:
         clock: Monotonic seconds.
     """
 
-    def __init__(
-        self, limit: int, window: float, backoff: float, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, limit: int, window: float, backoff: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit, self._window, self._backoff, self._clock = limit, window, backoff, clock
         self._losses: deque[float] = deque()
         self._over = 0

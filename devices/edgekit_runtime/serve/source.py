@@ -43,9 +43,7 @@ class Source:
         try:
             fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would wait for ever
         except (OSError, ValueError) as error:
-            raise BundleError(
-                f"cannot open bundle {path}: {getattr(error, 'strerror', None) or error}"
-            ) from error
+            raise BundleError(f"cannot open bundle {path}: {getattr(error, 'strerror', None) or error}") from error
         try:
             with opened(fd, str(path)) as bundle:
                 return cls(path, fd, bundle.manifest, bundle.digest)
