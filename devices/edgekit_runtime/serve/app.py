@@ -38,6 +38,7 @@ _LOG = logging.getLogger("edgekit_runtime")
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Regularly = Callable[[Repository], None]
 
 BODY_SECONDS = 60.0
 """A body that is not there after this long is given up."""
@@ -62,8 +63,8 @@ class Application:
         repository: The models.
         token: What requests must bring as ``Authorization: Bearer TOKEN``, but for health; None for nothing.
         device: Reads the board's health for ``/metrics``; None for none of it.
-        regularly: Called every few seconds while the event loop turns, with whether every model is ready and which are
-            degraded: where a service manager is told.
+        regularly: Called with the repository every few seconds while the event loop turns, and at once when every
+            model is ready or has failed: where a service manager is told.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Application:
         *,
         token: Optional[str] = None,
         device: Optional[Device] = None,
-        regularly: Callable[[bool, Mapping[str, str]], None] = lambda ready, degraded: None,
+        regularly: Optional[Regularly] = None,
     ) -> None:
         self.repository = repository
         self.counters = Counters()
@@ -115,14 +116,15 @@ class Application:
                 return
 
     async def _beat(self) -> None:
-        """Once at the moment when every model is ready or has failed, and every few seconds all the while."""
+        """What is done every few seconds, and at once when every model is ready or has failed."""
         loaded = asyncio.get_running_loop().create_task(self.repository.loaded())
         while True:
-            self._regularly(self.repository.ready, self.repository.degraded)
-            await asyncio.wait([loaded], timeout=_BEAT)
+            if self._regularly is not None:
+                self._regularly(self.repository)
             if loaded.done():
-                self._regularly(self.repository.ready, self.repository.degraded)
                 await asyncio.sleep(_BEAT)
+            else:
+                await asyncio.wait([loaded], timeout=_BEAT)
             for model in self.repository:
                 await model.snapshot(_BEAT, anyway=False)
 

@@ -96,7 +96,7 @@ class Repository:
         """
         slot = self._slots.slot(name) if self._slots is not None and name not in self._paths else None
         if slot is None:
-            self[name]  # noqa: B018 - 404
+            self[name]
         if name in self._changing or (name in self._models and self[name].state == LOADING):
             raise Refused(409, f"model {name!r} is being loaded already")
         self._changing.add(name)

@@ -9,14 +9,14 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Optional
 
 from edgekit_runtime.errors import EdgekitError, MissingRequirement, UsageError
 from edgekit_runtime.monitor.device import Device
-from edgekit_runtime.serve.app import Application
+from edgekit_runtime.serve.app import Application, Regularly
 from edgekit_runtime.serve.models import Opening, Repository
 
 TOKEN_VARIABLE = "EDGEKIT_SERVE_TOKEN"  # noqa: S105
@@ -81,7 +81,7 @@ def serve(
     token: Optional[str] = None,
     opening: Optional[Opening] = None,
     store: Optional[Path] = None,
-    regularly: Callable[[bool, Mapping[str, str]], None] = lambda ready, degraded: None,
+    regularly: Optional[Regularly] = None,
     listening: Callable[[str, Repository], None],
 ) -> None:
     """Serve bundles until SIGTERM or SIGINT.

@@ -79,7 +79,7 @@ class Arena:
         if hasattr(os, "memfd_create"):
             fd = os.memfd_create("edgekit")
         else:  # Python was built against an old C library
-            with tempfile.TemporaryFile(dir="/dev/shm") as file:  # noqa: S108 - shared memory, by its only name
+            with tempfile.TemporaryFile(dir="/dev/shm") as file:
                 fd = os.dup(file.fileno())
         try:
             os.ftruncate(fd, 2 * room)

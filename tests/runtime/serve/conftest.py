@@ -57,8 +57,9 @@ async def ask(
     scope = {
         "type": "http",
         "method": method,
-        "path": path,
-        "raw_path": path.encode(),
+        "path": path.partition("?")[0],
+        "raw_path": path.partition("?")[0].encode(),
+        "query_string": path.partition("?")[2].encode(),
         "headers": [(n.lower().encode(), v.encode()) for n, v in dict(headers).items()],
     }
     await asyncio.wait_for(app(scope, receive, send), 60)

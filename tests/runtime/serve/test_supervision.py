@@ -38,7 +38,7 @@ def first(found) -> float:
 
 
 def alive(process: int) -> bool:
-    return Path(f"/proc/{process}/cmdline").exists() and b"" != Path(f"/proc/{process}/cmdline").read_bytes()
+    return Path(f"/proc/{process}/cmdline").exists() and Path(f"/proc/{process}/cmdline").read_bytes() != b""
 
 
 def test_a_model_is_a_process_of_its_own_and_the_server_knows_no_numpy(bundle, serving):
