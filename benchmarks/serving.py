@@ -58,8 +58,8 @@ uvicorn.run(app, port=int(sys.argv[1]), log_level="error")
 """
 
 
-def bundle(folder: Path) -> Path:
-    """A bundle whose model adds up a picture."""
+def bundle(folder: Path, note: str = "") -> Path:
+    """A bundle whose model adds up a picture; a note makes it another one."""
     import onnx
     from onnx import TensorProto, helper
 
@@ -112,6 +112,7 @@ def bundle(folder: Path) -> Path:
             ),
         ),
         chosen="onnx-fp32",
+        notes=(note,) if note else (),
         source=SourceInfo("onnx", "sum.onnx", "0" * 64),
         golden=Golden(
             samples=(GoldenSample("golden/0.npy"),),
@@ -125,7 +126,7 @@ def bundle(folder: Path) -> Path:
         "golden/y.npy": array_bytes(total),
     }
     path = folder / "sum.edgekit"
-    write_bundle(path, manifest, members)
+    write_bundle(path, manifest, members, overwrite=True)
     return path
 
 
