@@ -70,13 +70,13 @@ def memory(process: int) -> float:
     return kilobytes / 1024
 
 
-def load(port: int, pace: float, body: bytes, headers: dict[str, str], end: threading.Event, found: Found) -> None:
-    """Requests on one connection, one each `pace` seconds."""
+def load(port: int, due: float, pace: float, end: threading.Event, found: Found) -> None:
+    """Requests on one connection, the first at `due`, then one each `pace` seconds."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    due = time.monotonic()
+    body, headers = requests()["binary"]
     while not end.is_set():
+        end.wait(max(0.0, due - time.monotonic()))
         due = max(due + pace, time.monotonic())
-        end.wait(due - time.monotonic())
         begin = time.monotonic()
         try:
             connection.request("POST", "/v2/models/sum/infer", body, headers)
@@ -127,14 +127,13 @@ def soak(seconds: float, every: float, rate: float, connections: int, options: t
             said: dict[str, Any] = json.loads(server.stdout.readline())
             port = int(said["listening"].rpartition(":")[2])
             wait_ready(port, server)
-            body, headers = requests()["binary"]
-            pace = connections / rate
+            begin = time.monotonic()
             threads = [
-                threading.Thread(target=load, args=(port, pace, body, headers, end, found)) for _ in range(connections)
+                threading.Thread(target=load, args=(port, begin + i / rate, connections / rate, end, found))
+                for i in range(connections)
             ]
             for thread in threads:
                 thread.start()
-            begin = time.monotonic()
             turn = 0
             while (turn + 1) * every < seconds:
                 time.sleep(max(0.0, begin + (turn + 1) * every - time.monotonic()))

@@ -288,7 +288,7 @@ class Model:
             EdgekitError: The bundle is not fit; says why.
         """
         try:
-            child = Child(source, self._opening, self)
+            child = Child(source, self._opening, self, gently=self._child is not None)
         except OSError as error:
             raise EdgekitError(f"no process can be started for it ({error.strerror or error})") from error
         self._children.add(child)

@@ -95,6 +95,12 @@ class Owner(Protocol):
 class Child:
     """One process with one bundle. To be used on one event loop.
 
+    Args:
+        source: The bundle.
+        opening: How it is opened.
+        owner: Whom it works for.
+        gently: Whether it leaves processor time to others until it is ready.
+
     Attributes:
         source: The bundle.
         jobs: What it works on.
@@ -103,7 +109,7 @@ class Child:
         dirty: Whether it has counted something that was not asked for.
     """
 
-    def __init__(self, source: Source, opening: Opening, owner: Owner) -> None:
+    def __init__(self, source: Source, opening: Opening, owner: Owner, *, gently: bool = False) -> None:
         loop = asyncio.get_running_loop()
         self.source = source
         self.jobs: list[Job] = []
@@ -142,6 +148,7 @@ class Child:
                 "threads": opening.threads,
                 "limit": opening.max_body,
                 "monitor": opening.monitor,
+                "gently": gently,
             }
         )
 
