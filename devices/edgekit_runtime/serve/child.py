@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Optional
 
 from edgekit_runtime.errors import BundleError, EdgekitError
+from edgekit_runtime.serve.heap import keep_pages
 from edgekit_runtime.serve.source import opened
 from edgekit_runtime.serve.wire import INLINE, Arena, Frames, frame
 
@@ -33,6 +34,7 @@ _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 def main() -> None:
     """Arguments: search path of modules, and the file descriptors that it inherits; then what `Worker.serve` does."""
     _end_with_the_server()
+    keep_pages()
     channel, memory, bundle, room = map(int, sys.argv[2:6])
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     with socket.socket(fileno=channel) as connection:

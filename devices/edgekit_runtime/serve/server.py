@@ -17,6 +17,7 @@ from typing import Any, Callable, Optional
 from edgekit_runtime.errors import EdgekitError, MissingRequirement, UsageError
 from edgekit_runtime.monitor.device import Device
 from edgekit_runtime.serve.app import Application, Regularly
+from edgekit_runtime.serve.heap import keep_pages
 from edgekit_runtime.serve.models import Opening, Repository
 
 TOKEN_VARIABLE = "EDGEKIT_SERVE_TOKEN"  # noqa: S105
@@ -121,6 +122,7 @@ def serve(
 def _run(application: Application, taken: socket.socket) -> None:
     import uvicorn
 
+    keep_pages()
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises the signal again after it has stopped
         signal.signal(number, _stop)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)

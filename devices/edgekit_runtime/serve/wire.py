@@ -17,6 +17,7 @@ ALIGNMENT = 64
 INLINE = 8192
 """Replies up to this many bytes go over the socket: a second look at shared memory would cost more."""
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 _HEAD = struct.Struct("<II")
 _KEPT = 4 * 2**20  # bytes of shared memory that stay in RAM after a large body
 _REMOVE = getattr(mmap, "MADV_REMOVE", None)
@@ -26,7 +27,7 @@ Part = Union[bytes, memoryview]
 
 def frame(message: Mapping[str, Any], tail: bytes = b"") -> bytes:
     """A message for the socket: two lengths, JSON, and bytes as they are."""
-    head = json.dumps(message, separators=(",", ":")).encode()
+    head = _ENCODER.encode(message).encode()
     return b"".join((_HEAD.pack(len(head), len(tail)), head, tail))
 
 
