@@ -179,9 +179,18 @@ class Child:
         self.dirty = True
         self._begun = time.monotonic()
         self._say({"op": "run", "jobs": entries})
-        self._timer = self._loop.call_later(
-            self._stuck_after, self._stuck, f"did not answer within {self._stuck_after:g} seconds"
-        )
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._stuck_after, self._look)
+
+    def _look(self) -> None:
+        """Whether the work at hand takes too long; one timer for many requests, since each would cost some of one."""
+        self._timer = None
+        if self.jobs:
+            rest = self._begun + self._stuck_after - time.monotonic()
+            if rest > 0:
+                self._timer = self._loop.call_later(rest, self._look)
+            else:
+                self._stuck(f"did not answer within {self._stuck_after:g} seconds")
 
     async def snapshot(self, seconds: float) -> None:
         """Have it tell what its monitor has counted, after the work that it has; do not wait longer than `seconds`."""
@@ -260,7 +269,6 @@ class Child:
                 self.opened.set_exception(EdgekitError(message["error"]))
 
     def _answered(self, message: Mapping[str, Any], tail: bytes) -> None:
-        self._cancel_timer()
         jobs, self.jobs = self.jobs, []
         results, place, used = [], 0, 0
         for job, (status, kind, headers, at, size, times) in zip(jobs, message["replies"]):
