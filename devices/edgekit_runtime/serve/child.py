@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
 from edgekit_runtime.errors import BundleError, EdgekitError
@@ -128,7 +129,7 @@ class Worker:
         from edgekit_runtime.samples import decode_raw
 
         with opened(self._bundle, settings["name"]) as bundle:
-            runtime = Runtime.open(bundle, threads=settings["threads"], trust=settings["trust"])
+            runtime = Runtime.open(bundle, threads=settings["threads"], trust=_trusted(settings))
             for sample in bundle.manifest.golden.samples:
                 runtime(decode_raw(sample.raw, bundle.read(sample.raw)))
             return runtime
@@ -141,7 +142,7 @@ class Worker:
         with opened(self._bundle, settings["name"]) as bundle:
             if bundle.digest != settings["digest"]:
                 raise BundleError(f"{settings['name']} was overwritten while it was open", "replace files by renaming")
-            selftest(bundle, threads=settings["threads"], trust=settings["trust"]).require()
+            selftest(bundle, threads=settings["threads"], trust=_trusted(settings)).require()
 
     def _unfit(self, why: str) -> bool:
         self._say({"op": "unfit", "error": why})
@@ -188,6 +189,28 @@ class Worker:
 
     def _say(self, message: dict[str, Any], tail: bytes = b"") -> None:
         self._connection.sendall(frame(message, tail))
+
+
+def _trusted(settings: dict[str, Any]) -> bool:
+    """Whether native code may run: the user says so, or a pinned key that signed this very bundle.
+
+    Raises:
+        SignatureError: The bundle's signature is wrong.
+        MissingRequirement: ``cryptography`` is not installed.
+    """
+    from edgekit_runtime.signing import check, parse_signature, pinned_keys, read_signature
+
+    keys = () if settings["trust"] else pinned_keys(settings["keys"])
+    if not keys:
+        return bool(settings["trust"])
+    signature = read_signature(settings["name"])
+    in_store = Path(settings["name"]).with_suffix(".sig")
+    if signature is None and in_store.exists():
+        signature = parse_signature(in_store.read_bytes(), str(in_store))
+    if signature is None or signature.digest != settings["digest"] or signature.key not in {k.id for k in keys}:
+        return False
+    check(signature, settings["digest"], keys)
+    return True
 
 
 def _drift(monitor: Monitor, window: Any) -> dict[str, Any]:

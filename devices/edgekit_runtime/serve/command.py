@@ -32,6 +32,7 @@ def add(verbs: Any, common: argparse.ArgumentParser) -> None:
     server.add_argument("--token-file", help="file with the token that requests bring; else EDGEKIT_SERVE_TOKEN")
     server.add_argument("--threads", type=int, help="threads for one inference")
     server.add_argument("--trust", action="store_true", help="let native code in the bundles run")
+    server.add_argument("--key", action="append", default=[], help="public key: native code it signed may run")
     server.add_argument("--queue", type=int, default=64, help="requests that may wait for each model")
     server.add_argument("--max-body", type=int, default=64, help="largest request body, in MiB")
     server.add_argument("--max-batch", type=int, default=1, help="requests that are run as one; 1 for no batching")
@@ -50,6 +51,7 @@ def run(options: argparse.Namespace) -> int:
     """Serve until told to stop."""
     from edgekit_runtime.serve.models import Opening, Repository
     from edgekit_runtime.serve.server import Address, read_token, serve
+    from edgekit_runtime.signing import pinned_keys
 
     for name, (least, most) in _LIMITS.items():
         value = getattr(options, name)
@@ -57,6 +59,8 @@ def run(options: argparse.Namespace) -> int:
             raise UsageError(f"--{name.replace('_', '-')} {value} is not between {least} and {most}")
     if not options.bundles and options.store is None:
         raise UsageError("there is nothing to serve", "give bundles or --store")
+
+    pinned_keys(options.key)  # what is wrong with a key is said now
 
     def listening(where: str, models: Repository) -> None:
         names = [m.name for m in models]
@@ -72,6 +76,7 @@ def run(options: argparse.Namespace) -> int:
         store=None if options.store is None else Path(options.store),
         opening=Opening(
             trust=options.trust,
+            keys=tuple(options.key),
             threads=options.threads,
             queue=options.queue,
             max_body=options.max_body * 2**20,

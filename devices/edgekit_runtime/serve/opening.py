@@ -12,6 +12,7 @@ class Opening:
 
     Attributes:
         trust: Whether native code in them may run.
+        keys: Files of public keys; native code that one of them signed may run, too.
         threads: Threads for one inference; None for the interpreter's own choice.
         queue: Requests that may wait for each model.
         max_body: Largest body in bytes, packed and unpacked; also the room for the requests of one batch.
@@ -25,6 +26,7 @@ class Opening:
     """
 
     trust: bool = False
+    keys: tuple[str, ...] = ()
     threads: Optional[int] = None
     queue: int = 64
     max_body: int = 64 * 2**20

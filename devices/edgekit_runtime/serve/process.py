@@ -145,6 +145,7 @@ class Child:
                 "name": str(source.path),
                 "digest": source.digest,
                 "trust": opening.trust,
+                "keys": opening.keys,
                 "threads": opening.threads,
                 "limit": opening.max_body,
                 "monitor": opening.monitor,
