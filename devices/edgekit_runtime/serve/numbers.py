@@ -174,7 +174,7 @@ def _short_numbers(text: np.ndarray) -> Optional[np.ndarray]:
     most = int(lengths.max())
     if lengths.min() < 1 or most > _SHORT:
         return None
-    values = digits[last].astype(np.int64)
+    values: np.ndarray = digits[last].astype(np.int64)
     for place in range(1, most):
         last -= 1
         there = lengths > place
