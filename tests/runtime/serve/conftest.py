@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import os
 import shutil
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -168,3 +169,20 @@ def row(first: float) -> bytes:
     """An ``/infer`` request of one sample."""
     entry = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [first, 1.0, 2.0, 3.0]}
     return json.dumps({"inputs": [entry]}).encode()
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, plugin: None) -> Path:
+    os.mkfifo(tmp_path / "pipe")
+    path = tmp_path / "double.edgekit"
+    standin_bundle(path, pipe=str(tmp_path / "pipe"), broken=str(tmp_path / "broken"))
+    return path
+
+
+def first(found) -> float:
+    assert found.status == 200, found.body
+    return found.json["outputs"][0]["data"][0]
+
+
+def alive(process: int) -> bool:
+    return Path(f"/proc/{process}/cmdline").exists() and Path(f"/proc/{process}/cmdline").read_bytes() != b""

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 
 import numpy as np
-import pytest
 
 from edgekit_runtime.bundle import write_bundle
 from edgekit_runtime.monitor.device import Device
@@ -22,13 +20,6 @@ INFER = "/v2/models/double/infer"
 LOAD = "/v2/repository/models/double/load"
 WINDOWS = "/v2/models/double/windows"
 LONG = Opening(monitor=3600.0, backoff=0.01)
-
-
-@pytest.fixture
-def bundle(tmp_path: Path, plugin: None) -> Path:
-    path = tmp_path / "double.edgekit"
-    standin_bundle(path)
-    return path
 
 
 def metrics(client) -> dict[str, float]:
