@@ -44,7 +44,6 @@ BODY_SECONDS = 60.0
 """A body that is not there after this long is given up."""
 
 EXTENSIONS = ("binary_tensor_data", "model_repository", "model_configuration", "statistics")
-_BEAT = 5.0  # seconds between looks at what the models' monitors have closed
 _SCRAPE = 1.0  # a scrape does not wait longer for a process that is busy: it gets what that told last
 _FORWARDED = ("content-type", "content-encoding", "accept-encoding", "inference-header-content-length")
 _LONGEST = 200  # no value of these means anything beyond so many characters
@@ -63,8 +62,9 @@ class Application:
         repository: The models.
         token: What requests must bring as ``Authorization: Bearer TOKEN``, but for health; None for nothing.
         device: Reads the board's health for ``/metrics``; None for none of it.
-        regularly: Called with the repository every few seconds while the event loop turns, and at once when every
+        regularly: Called with the repository every `beat` seconds while the event loop turns, and at once when every
             model is ready or has failed: where a service manager is told.
+        beat: Seconds between such calls, and between looks at what the models' monitors have closed.
     """
 
     def __init__(
@@ -74,12 +74,13 @@ class Application:
         token: Optional[str] = None,
         device: Optional[Device] = None,
         regularly: Optional[Regularly] = None,
+        beat: float = 5.0,
     ) -> None:
         self.repository = repository
         self.counters = Counters()
         self._token = None if token is None else f"Bearer {token}".encode()
         self._max_body = repository.opening.max_body
-        self._device, self._regularly = device, regularly
+        self._device, self._regularly, self._pause = device, regularly, beat
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI 3."""
@@ -122,11 +123,11 @@ class Application:
             if self._regularly is not None:
                 self._regularly(self.repository)
             if loaded.done():
-                await asyncio.sleep(_BEAT)
+                await asyncio.sleep(self._pause)
             else:
-                await asyncio.wait([loaded], timeout=_BEAT)
+                await asyncio.wait([loaded], timeout=self._pause)
             for model in self.repository:
-                await model.snapshot(_BEAT, anyway=False)
+                await model.snapshot(_SCRAPE, anyway=False)
 
     async def _reply(self, scope: Scope, receive: Receive) -> Reply:
         headers = dict(scope["headers"])

@@ -16,9 +16,10 @@ from typing import Any, Callable, Optional
 
 from edgekit_runtime.errors import EdgekitError, MissingRequirement, UsageError
 from edgekit_runtime.monitor.device import Device
-from edgekit_runtime.serve.app import Application, Regularly
+from edgekit_runtime.serve.app import Application
 from edgekit_runtime.serve.heap import keep_pages
 from edgekit_runtime.serve.models import Opening, Repository
+from edgekit_runtime.serve.service import Service, pause
 
 TOKEN_VARIABLE = "EDGEKIT_SERVE_TOKEN"  # noqa: S105
 """Environment variable that may hold the token."""
@@ -82,7 +83,6 @@ def serve(
     token: Optional[str] = None,
     opening: Optional[Opening] = None,
     store: Optional[Path] = None,
-    regularly: Optional[Regularly] = None,
     listening: Callable[[str, Repository], None],
 ) -> None:
     """Serve bundles until SIGTERM or SIGINT.
@@ -93,7 +93,6 @@ def serve(
         token: What requests must bring; needed where others than this machine can connect.
         opening: How bundles are opened.
         store: Folder of a store whose slots are served besides.
-        regularly: As `Application` takes it.
         listening: Called with the URL and the models when connections are taken (models are not ready yet).
 
     Raises:
@@ -112,7 +111,7 @@ def serve(
             f"give --token-file or {TOKEN_VARIABLE}",
         )
     repository = Repository(bundles, opening, store)
-    application = Application(repository, token=token, device=Device(), regularly=regularly)
+    application = Application(repository, token=token, device=Device(), regularly=Service(), beat=pause())
     with _listen(address) as taken:
         where = f"unix:{address.path}" if address.path is not None else _url(taken)
         listening(where, repository)

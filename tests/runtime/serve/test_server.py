@@ -153,6 +153,24 @@ def test_a_store_is_served_with_every_option_and_its_slot_loaded_anew(double, tm
         assert "edgekit_calls_total" not in ask(where, "GET", "/metrics")[1].decode()
 
 
+def test_the_service_manager_hears_that_the_server_is_up_and_alive(double, tmp_path, monkeypatch, needs_uvicorn):
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    monkeypatch.setenv("WATCHDOG_USEC", "300000")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(60)
+        with process(str(double), "--port", "0"):
+            heard: list[str] = []
+            while "READY=1" not in heard:
+                heard.append(manager.recv(4096).decode())
+            assert "WATCHDOG=1" in heard
+            while "STATUS=double is ready" not in heard:
+                heard.append(manager.recv(4096).decode())
+            heard.clear()
+            while heard.count("WATCHDOG=1") < 3:
+                heard.append(manager.recv(4096).decode())
+
+
 def stopped(capsys, *words: str) -> tuple[int, str]:
     with pytest.raises(SystemExit) as stop:
         main(["serve", *words])
