@@ -13,6 +13,7 @@ from typing import Any, Optional
 from edgekit_runtime import __version__
 from edgekit_runtime.agent import command as agent
 from edgekit_runtime.errors import EdgekitError
+from edgekit_runtime.serve import command as serving
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -37,16 +38,7 @@ def command_line() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True)
     predict = verbs.add_parser("predict", parents=[common, model, threads], help="answer for raw inputs")
     predict.add_argument("inputs", nargs="+", help="pictures, wav files, .json rows or .npy arrays")
-    server = verbs.add_parser("serve", parents=[common], help="answer over HTTP until told to stop")
-    server.add_argument("bundles", nargs="+", help="the .edgekit files")
-    server.add_argument("--host", default="127.0.0.1", help="interface to listen on; beyond loopback a token is needed")
-    server.add_argument("--port", type=int, default=8080, help="TCP port; 0 for a free one")
-    server.add_argument("--socket", help="Unix socket to listen on instead")
-    server.add_argument("--token-file", help="file with the token that requests bring; else EDGEKIT_SERVE_TOKEN")
-    server.add_argument("--threads", type=int, help="threads for one inference")
-    server.add_argument("--trust", action="store_true", help="let native code in the bundles run")
-    server.add_argument("--queue", type=int, default=64, help="requests that may wait for each model")
-    server.add_argument("--max-body", type=int, default=64, help="largest request body, in MiB")
+    serving.add(verbs, common)
     verbs.add_parser(
         "selftest", parents=[common, model, threads], help="golden samples through the whole path on this device"
     )
@@ -144,34 +136,6 @@ def _predict(options: argparse.Namespace) -> int:
     return 0
 
 
-def _serve(options: argparse.Namespace) -> int:
-    from edgekit_runtime.errors import UsageError
-    from edgekit_runtime.serve.models import Opening, Repository
-    from edgekit_runtime.serve.server import Address, read_token, serve
-
-    for name, least, most in (("port", 0, 65535), ("queue", 1, 10**6), ("max_body", 1, 2048)):
-        value = getattr(options, name)
-        if not least <= value <= most:
-            raise UsageError(f"--{name.replace('_', '-')} {value} is not between {least} and {most}")
-
-    def listening(where: str, models: Repository) -> None:
-        names = [m.manifest.name for m in models]
-        if options.json:
-            print(json.dumps({"listening": where, "models": names}), flush=True)
-        else:
-            print(f"serving {', '.join(names)} on {where}", flush=True)
-
-    serve(
-        options.bundles,
-        Address(options.host, options.port, Path(options.socket) if options.socket else None),
-        token=read_token(options.token_file),
-        opening=Opening(trust=options.trust, threads=options.threads, queue=options.queue),
-        max_body=options.max_body * 2**20,
-        listening=listening,
-    )
-    return 0
-
-
 def _selftest(options: argparse.Namespace) -> int:
     from edgekit_runtime.bundle import Bundle
     from edgekit_runtime.selftest import selftest
@@ -266,7 +230,7 @@ def _doctor(options: argparse.Namespace) -> int:
 
 _VERBS = {
     "predict": _predict,
-    "serve": _serve,
+    "serve": serving.run,
     "selftest": _selftest,
     "benchmark": _benchmark,
     "inspect": _inspect,

@@ -128,14 +128,13 @@ class Runtime:
 
     def predict_batch(self, raws: Sequence[Any]) -> list[Any]:
         """Answers for several raw samples; one inference where the variant takes batches, else one each."""
-        if not len(raws):
-            return []
         contexts = [self.context() for _ in raws]
-        if not self._batches:
-            answers = [self._answer(r, c) for r, c in zip(raws, contexts)]
-        else:
-            answers = self._together(raws, contexts)
-        return [self.specification.postprocess(a, c) for a, c in zip(answers, contexts)]
+        return [self.specification.postprocess(a, c) for a, c in zip(self._answers(raws, contexts), contexts)]
+
+    def answer_batch(self, raws: Sequence[Any]) -> list[tuple[Any, Any]]:
+        """`answer` of several raw samples; one inference where the variant takes batches, else one each."""
+        contexts = [self.context() for _ in raws]
+        return [self.specification.answer(a, c) for a, c in zip(self._answers(raws, contexts), contexts)]
 
     def preprocess(self, raw: Any) -> dict[str, np.ndarray]:
         """Model inputs for one raw sample, with a batch axis of 1, as `run` takes them."""
@@ -172,6 +171,11 @@ class Runtime:
         """Whether `run` takes any number of samples at once (in one inference or one each)."""
         return self._single or all(b.shape[:1] == (-1,) for b in self.variant.inputs)
 
+    @property
+    def joins_batches(self) -> bool:
+        """Whether `run` takes any number of samples in one inference."""
+        return self._batches
+
     def context(self) -> Context:
         """A fresh context for one sample."""
         return Context(labels=self.manifest.labels)
@@ -204,6 +208,14 @@ class Runtime:
             value = self.specification.preprocess(raw, context)
             outputs = self.run({n: v[None] for n, v in self._named(value).items()})
         return {n: v[0] if v.ndim else v for n, v in outputs.items()}
+
+    def _answers(self, raws: Sequence[Any], contexts: Sequence[Context]) -> list[dict[str, np.ndarray]]:
+        """Outputs for several raw samples, each without batch axis."""
+        if not len(raws):
+            return []
+        if not self._batches:
+            return [self._answer(r, c) for r, c in zip(raws, contexts)]
+        return self._together(raws, contexts)
 
     def _together(self, raws: Sequence[Any], contexts: Sequence[Context]) -> list[dict[str, np.ndarray]]:
         """Outputs for several raw samples from one inference; from one each where their inputs differ in shape."""

@@ -131,10 +131,12 @@ SLOW = ("monitor/test_drift.py", "monitor/test_outbox.py", "monitor/test_prometh
 """Bootstraps, kills and power cuts: emulation takes many minutes for them."""
 COMPILED = ("test_plain.py",)
 """This machine's compiler is there, the board's is not."""
+PROCESSES = ("serve/test_supervision.py", "serve/test_soak.py", "serve/test_monitoring.py")
+"""Start dozens of processes, each of which takes seconds to import numpy here; `serve/test_processes.py` is not left out."""
 LEFT_OUT = {
-    "pi64": (*SLOW, *COMPILED),
+    "pi64": (*SLOW, *COMPILED, *PROCESSES),
     # hypothesis draws no floats where denormals are flushed, and XNNPACK clamps infinities there
-    "pi32": (*SLOW, *COMPILED, "serve"),
+    "pi32": (*SLOW, *COMPILED, *PROCESSES, "serve/test_app.py", "serve/test_protocol.py"),
 }
 
 

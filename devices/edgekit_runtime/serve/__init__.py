@@ -1,6 +1,7 @@
 """Serving: bundles answered over HTTP, on the device itself.
 
-`app.Application` is one raw-ASGI callable; what knows a protocol (`oip`, `tensorflow`, `raw`) is sans-I/O and works on
-bytes. `models.Repository` holds the bundles, one thread and one bounded queue each. `server` needs the extra ``serve``
-(uvicorn); the rest needs numpy alone. `metrics.Recorder` is the door for a monitor.
+The server is one process without numpy: `app.Application`, a raw-ASGI callable, and `models.Repository`, which keeps a
+queue and a process for each model. That process (`child`, started by `process.Child`) opens the bundle, proves it, and
+turns bodies into replies with `engine`; what knows a protocol there (`oip`, `tensorflow`, `raw`) is sans-I/O and works
+on bytes. Bodies are in memory that both share (`wire`). `server` needs the extra ``serve`` (uvicorn).
 """

@@ -12,10 +12,14 @@ from urllib.parse import unquote_to_bytes
 
 from edgekit_runtime import __version__
 from edgekit_runtime.errors import EdgekitError
-from edgekit_runtime.serve import infer
+from edgekit_runtime.monitor.device import Device
+from edgekit_runtime.monitor.prometheus import CONTENT_TYPE, Family, exposition, of_device
+from edgekit_runtime.serve import about
+from edgekit_runtime.serve.datatypes import VERSION
 from edgekit_runtime.serve.http import (
     Refused,
     Reply,
+    deadline,
     error_reply,
     header,
     json_reply,
@@ -24,22 +28,25 @@ from edgekit_runtime.serve.http import (
     unpack,
     whole_number,
 )
-from edgekit_runtime.serve.metrics import Counters, Recorder
-from edgekit_runtime.serve.models import VERSION, Model, Repository
+from edgekit_runtime.serve.metrics import Counters
+from edgekit_runtime.serve.model import Model
+from edgekit_runtime.serve.models import Repository
+from edgekit_runtime.serve.process import Job
 
 _LOG = logging.getLogger("edgekit_runtime")
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-MAX_BODY = 64 * 2**20
-"""Largest request body, packed and unpacked, in bytes."""
+Regularly = Callable[[Repository], None]
 
 BODY_SECONDS = 60.0
 """A body that is not there after this long is given up."""
 
 EXTENSIONS = ("binary_tensor_data", "model_repository", "model_configuration", "statistics")
+_SCRAPE = 1.0  # a scrape does not wait longer for a process that is busy: it gets what that told last
+_FORWARDED = ("content-type", "content-encoding", "accept-encoding", "inference-header-content-length")
+_LONGEST = 200  # no value of these means anything beyond so many characters
 _LOOK = 0.01  # seconds after which it is worth looking whether the client is still there
 _GONE = 499  # nginx's number for a client that closed the connection
 
@@ -54,8 +61,10 @@ class Application:
     Args:
         repository: The models.
         token: What requests must bring as ``Authorization: Bearer TOKEN``, but for health; None for nothing.
-        max_body: Largest body in bytes, packed and unpacked.
-        recorder: Who counts.
+        device: Reads the board's health for ``/metrics``; None for none of it.
+        regularly: Called with the repository every `beat` seconds while the event loop turns, and at once when every
+            model is ready or has failed: where a service manager is told.
+        beat: Seconds between such calls, and between looks at what the models' monitors have closed.
     """
 
     def __init__(
@@ -63,13 +72,15 @@ class Application:
         repository: Repository,
         *,
         token: Optional[str] = None,
-        max_body: int = MAX_BODY,
-        recorder: Optional[Recorder] = None,
+        device: Optional[Device] = None,
+        regularly: Optional[Regularly] = None,
+        beat: float = 5.0,
     ) -> None:
         self.repository = repository
-        self.recorder: Recorder = recorder or Counters()
+        self.counters = Counters()
         self._token = None if token is None else f"Bearer {token}".encode()
-        self._max_body = max_body
+        self._max_body = repository.opening.max_body
+        self._device, self._regularly, self._pause = device, regularly, beat
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI 3."""
@@ -97,11 +108,26 @@ class Application:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 self.repository.start()
+                beat = asyncio.get_running_loop().create_task(self._beat())
                 await send({"type": "lifespan.startup.complete"})
             else:
-                await asyncio.to_thread(self.repository.close)
+                beat.cancel()
+                await self.repository.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+    async def _beat(self) -> None:
+        """What is done every few seconds, and at once when every model is ready or has failed."""
+        loaded = asyncio.get_running_loop().create_task(self.repository.loaded())
+        while True:
+            if self._regularly is not None:
+                self._regularly(self.repository)
+            if loaded.done():
+                await asyncio.sleep(self._pause)
+            else:
+                await asyncio.wait([loaded], timeout=self._pause)
+            for model in self.repository:
+                await model.snapshot(_SCRAPE, anyway=False)
 
     async def _reply(self, scope: Scope, receive: Receive) -> Reply:
         headers = dict(scope["headers"])
@@ -115,7 +141,7 @@ class Application:
             )
         if parts == ("metrics",):
             _only("GET", method)
-            return Reply(200, self.recorder.text().encode(), "text/plain; version=0.0.4; charset=utf-8")
+            return Reply(200, (await self._metrics()).encode(), CONTENT_TYPE)
         if parts == ("v2",):
             _only("GET", method)
             return json_reply({"name": "edgekit-runtime", "version": __version__, "extensions": EXTENSIONS})
@@ -123,12 +149,16 @@ class Application:
             return await self._repository(method, parts[2:], headers, receive)
         if parts == ("v2", "models", "stats"):
             _only("GET", method)
-            return json_reply({"model_stats": [infer.statistics(m) for m in self.repository]})
+            return json_reply({"model_stats": [about.statistics(m) for m in self.repository]})
         if parts[:2] == ("v2", "models") and len(parts) > 2:
             model, action = self._model(parts[2:])
             if action in ("infer", "predict"):
                 _only("POST", method)
                 return await self._infer(model, action, headers, receive)
+            if action == "windows":
+                _only("GET", method)
+                await model.snapshot(_SCRAPE)
+                return json_reply(model.watch.windows(_query(scope, "since")))
             return _about(model, action, method)
         if parts[:2] == ("v1", "models") and len(parts) > 2:
             name, colon, verb = parts[-1].rpartition(":")
@@ -138,7 +168,7 @@ class Application:
                 return await self._infer(model, "tensorflow", headers, receive)
             if not colon and not action:
                 _only("GET", method)
-                return json_reply(infer.status(model))
+                return json_reply(about.status(model))
         raise _nothing_here()
 
     def _health(self, method: str, rest: tuple[str, ...]) -> Reply:
@@ -148,10 +178,28 @@ class Application:
         if rest != ("ready",):
             raise _nothing_here()
         if self.repository.ready:
-            return json_reply({"ready": True})
-        reasons = {m.manifest.name: m.reason for m in self.repository if m.reason and not m.unloaded}
+            return json_reply({"ready": True, "degraded": self.repository.degraded})
+        reasons = {m.name: m.reason for m in self.repository if m.reason and not m.unloaded}
         said = "; ".join(f"model {n!r} is not ready ({r})" for n, r in reasons.items())
-        return json_reply({"ready": False, "error": said, "reasons": reasons}, 503)
+        said_too = {"reasons": reasons, "degraded": self.repository.degraded}
+        return json_reply({"ready": False, "error": said, **said_too}, 503)
+
+    async def _metrics(self) -> str:
+        """The server's own counters, what the models' monitors have counted, and the device's health."""
+        models = list(self.repository)
+        await asyncio.gather(*(m.snapshot(_SCRAPE) for m in models))
+        degraded = Family("edgekit_degraded", "gauge", "1 where a model answers but not as it should.")
+        restarts = Family("edgekit_restarts_total", "counter", "Restarts of a model's process after it was lost.")
+        lost = Family("edgekit_windows_lost_total", "counter", "Monitoring windows that nobody took.")
+        families = [degraded, restarts, lost]
+        for model in models:
+            degraded.add(bool(model.degraded), {"model": model.name})
+            restarts.add(model.restarts, {"model": model.name})
+            lost.add(model.watch.lost, {"model": model.name})
+            families += model.watch.families(model.name)
+        if self._device is not None:
+            families += of_device(await asyncio.to_thread(self._device.read), {})
+        return self.counters.text() + exposition(families)
 
     def _model(self, rest: tuple[str, ...]) -> tuple[Model, str]:
         """Model and what is wanted of it, from ``NAME[/versions/V][/ACTION]``."""
@@ -166,19 +214,17 @@ class Application:
         return model, tail[0] if tail else ""
 
     async def _infer(self, model: Model, action: str, headers: Mapping[bytes, bytes], receive: Receive) -> Reply:
-        name, seen = model.manifest.name, model.statistics
+        seen = model.statistics
         arrived, status = time.monotonic(), 500
         try:
-            body = await self._body(headers, receive)
+            parts, size = await self._body(headers, receive)
             arrived = time.monotonic()
-            deadline = infer.deadline(headers, arrived)
-            if action == "infer":
-                work = infer.open_inference(model, headers, body, self._max_body, arrived)
-            elif action == "predict":
-                work = infer.raw_predict(model, headers, body, self._max_body)
-            else:
-                work = infer.tensorflow_predict(model, headers, body, self._max_body)
-            reply: Reply = await _first(model.submit(work, deadline), receive, deadline)
+            until = deadline(headers, arrived)
+            forwarded = {n: v.decode("latin-1")[:_LONGEST] for n in _FORWARDED if (v := headers.get(n.encode()))}
+            length = forwarded.get("inference-header-content-length", "")
+            lead = min(int(length), size) if length.isdecimal() and len(length) < 10 else 0
+            job = Job(action, forwarded, parts, size, lead, arrived, until)
+            reply: Reply = await _first(model.submit(job), receive, until)
             status = reply.status
             return reply
         except _ClientGone:
@@ -189,14 +235,9 @@ class Application:
             raise
         finally:
             seconds = time.monotonic() - arrived
-            self.recorder.record(name, status, seconds)
+            self.counters.record(model.name, status, seconds)
             seen.last = int(time.time() * 1000)
-            if status == 200:
-                seen.success += 1
-                seen.success_ns += int(seconds * 1e9)
-            else:
-                seen.fail += 1
-                seen.fail_ns += int(seconds * 1e9)
+            (seen.success if status == 200 else seen.fail).add(int(seconds * 1e9))
 
     async def _repository(
         self, method: str, rest: tuple[str, ...], headers: Mapping[bytes, bytes], receive: Receive
@@ -205,13 +246,13 @@ class Application:
         if not known:
             raise _nothing_here()
         _only("POST", method)
-        body = await self._body(headers, receive)
-        content = unpack(body, header(headers, "content-encoding"), self._max_body)
+        parts, _ = await self._body(headers, receive)
+        content = unpack(b"".join(parts), header(headers, "content-encoding"), self._max_body)
         asked = load_json(content) if content.strip() else {}
         if not isinstance(asked, dict):
             raise Refused(400, "the request is not a JSON object")
         if rest == ("index",):
-            return json_reply(infer.index(self.repository, asked.get("ready") is True))
+            return json_reply(about.index(self.repository, asked.get("ready") is True))
         if rest[2] == "unload":
             self.repository.unload(rest[1])
             return json_reply({})
@@ -220,7 +261,7 @@ class Application:
         await self.repository.load(rest[1])
         return json_reply({})
 
-    async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+    async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> tuple[list[bytes], int]:
         stated = whole_number(header(headers, "content-length"), "Content-Length")
         if stated is not None and stated > self._max_body:
             raise too_large(self._max_body)
@@ -244,8 +285,9 @@ class Application:
         finally:
             timer.cancel()
 
-    async def _read(self, receive: Receive) -> bytes:
-        parts, size = [], 0
+    async def _read(self, receive: Receive) -> tuple[list[bytes], int]:
+        parts: list[bytes] = []
+        size = 0
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
@@ -254,9 +296,10 @@ class Application:
             size += len(part)
             if size > self._max_body:
                 raise too_large(self._max_body)
-            parts.append(part)
+            if part:
+                parts.append(part)
             if not message.get("more_body", False):
-                return parts[0] if len(parts) == 1 else b"".join(parts)
+                return parts, size
 
 
 async def _first(answer: asyncio.Future[Any], receive: Receive, deadline: Optional[float]) -> Any:
@@ -296,18 +339,27 @@ def _parts(scope: Scope) -> tuple[str, ...]:
     return tuple(unquote_to_bytes(p).decode("utf-8", "replace") for p in path.strip(b"/").split(b"/"))
 
 
+def _query(scope: Scope, name: str) -> str:
+    """The value of a name in the query; empty where it is missing."""
+    for part in scope.get("query_string", b"").split(b"&"):
+        key, _, value = part.partition(b"=")
+        if key == name.encode():
+            return unquote_to_bytes(value).decode("latin-1")
+    return ""
+
+
 def _about(model: Model, action: str, method: str) -> Reply:
     if action not in ("", "ready", "stats", "config"):
         raise _nothing_here()
     _only("GET", method)
     if action == "stats":
-        return json_reply({"model_stats": [infer.statistics(model)]})
+        return json_reply({"model_stats": [about.statistics(model)]})
     if action == "ready":
         if not model.reason:
-            return json_reply({"name": model.manifest.name, "ready": True})
-        said = f"model {model.manifest.name!r} is not ready ({model.reason})"
-        return json_reply({"name": model.manifest.name, "ready": False, "error": said}, 503)
-    return json_reply(infer.configuration(model) if action == "config" else infer.metadata(model))
+            return json_reply({"name": model.name, "ready": True})
+        said = f"model {model.name!r} is not ready ({model.reason})"
+        return json_reply({"name": model.name, "ready": False, "error": said}, 503)
+    return json_reply(about.configuration(model) if action == "config" else about.metadata(model))
 
 
 def _only(wanted: str, method: str) -> None:

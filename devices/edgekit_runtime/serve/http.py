@@ -60,6 +60,11 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
+# made once: json.loads and json.dumps make one for each call with settings
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+
+
 def _orjson() -> Any:
     try:
         return importlib.import_module("orjson")
@@ -80,7 +85,7 @@ def load_json(content: bytes) -> Any:
     try:
         if FAST is not None:
             return FAST.loads(content)
-        return json.loads(content.decode("utf-8"), parse_constant=_no_constant)
+        return _DECODER.decode(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         why = " ".join(str(error).split())[:120] or "nested too deeply"
         raise Refused(400, f"the request is not valid JSON ({why})") from error
@@ -93,7 +98,7 @@ def dump_json(value: Any) -> bytes:
         Refused: 422, there is a NaN or an infinity in it, which JSON cannot say.
     """
     try:
-        return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
+        return _ENCODER.encode(value).encode()
     except ValueError as error:
         raise Refused(422, "the answer holds NaN or infinity, which JSON cannot say", "ask for binary data") from error
 
@@ -155,3 +160,9 @@ def whole_number(text: str, name: str) -> Optional[int]:
     if len(text) > 15 or not text.isascii() or not text.isdigit():
         raise Refused(400, f"header {name} takes a whole number, not {text[:40]!r}")
     return int(text)
+
+
+def deadline(headers: Mapping[bytes, bytes], arrived: float) -> Optional[float]:
+    """When nobody waits for the answer any more, from ``Request-Timeout-Ms``; None for never."""
+    milliseconds = whole_number(header(headers, "request-timeout-ms"), "Request-Timeout-Ms")
+    return None if milliseconds is None else arrived + milliseconds / 1000

@@ -1,26 +1,15 @@
-"""What is counted while serving, and its text form for Prometheus; `Recorder` is the door for a monitor."""
+"""What the server counts of requests, and its text form for Prometheus."""
 
 from __future__ import annotations
 
 import platform
 import threading
 from bisect import bisect_left
-from typing import Protocol
 
 from edgekit_runtime import __version__
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the latency histogram, in seconds."""
-
-
-class Recorder(Protocol):
-    """Whoever counts."""
-
-    def record(self, model: str, status: int, seconds: float) -> None:
-        """One request for a model: its HTTP status (499 where the client went) and how long it took."""
-
-    def text(self) -> str:
-        """Everything, in Prometheus' text format 0.0.4."""
 
 
 class Counters:

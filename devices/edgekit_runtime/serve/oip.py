@@ -12,29 +12,13 @@ import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import numpy as np
 
+from edgekit_runtime.serve.datatypes import DATATYPES
 from edgekit_runtime.serve.http import Refused, Reply, dump_json
 from edgekit_runtime.serve.numbers import flatten, load_with_spans, to_array
-
-DATATYPES = {
-    "bool": "BOOL",
-    "uint8": "UINT8",
-    "uint16": "UINT16",
-    "uint32": "UINT32",
-    "uint64": "UINT64",
-    "int8": "INT8",
-    "int16": "INT16",
-    "int32": "INT32",
-    "int64": "INT64",
-    "float16": "FP16",
-    "float32": "FP32",
-    "float64": "FP64",
-    "string": "BYTES",
-}
-"""Type of a manifest to type of the protocol."""
 
 _DTYPES = {v: k for k, v in DATATYPES.items()}
 _MAX_RANK = 32
@@ -87,7 +71,7 @@ class _Tail:
         return self.content[self.place - size : self.place]
 
 
-def decode_request(body: bytes, header_length: Optional[int]) -> InferRequest:
+def decode_request(body: Union[bytes, memoryview], header_length: Optional[int]) -> InferRequest:
     """An ``/infer`` body, decompressed, to arrays.
 
     Args:
@@ -101,7 +85,7 @@ def decode_request(body: bytes, header_length: Optional[int]) -> InferRequest:
     if length > len(body):
         raise Refused(400, f"{LENGTH_HEADER} is {length}, but the body has {len(body)} bytes")
     tail = _Tail(memoryview(body)[length:])
-    head, spans = load_with_spans(body[:length] if length < len(body) else body)
+    head, spans = load_with_spans(bytes(body[:length]))
     if not isinstance(head, dict):
         raise Refused(400, "the request is not a JSON object")
     parameters = _object(head, "parameters", "the request")

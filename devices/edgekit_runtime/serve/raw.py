@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from edgekit_runtime.cli import plain
-from edgekit_runtime.runtime import Runtime
+from edgekit_runtime.manifest import Manifest
 from edgekit_runtime.samples import decode_raw
-from edgekit_runtime.serve.http import Refused, Reply, json_reply
+from edgekit_runtime.serve.http import Refused
 from edgekit_runtime.serve.numbers import flatten, to_array
 
 # What a body of this type is called as a file; `decode_raw` goes by the name
@@ -66,15 +65,9 @@ def _tensor(value: Any, name: str) -> np.ndarray:
     return to_array(flat, "float64", name).reshape(shape)
 
 
-def predict(runtime: Runtime, content_type: str, body: bytes) -> Reply:
-    """The answer for one raw body, as ``edgekit-runtime predict --json`` prints it.
-
-    Raises:
-        Refused, SpecificationError: As `decode_sample`; 422 where JSON cannot say the answer.
-        BackendError: The interpreter failed.
-    """
-    specification = runtime.manifest.specification
+def kind_of(manifest: Manifest) -> str:
+    """What a model's raw samples are."""
+    specification = manifest.specification
     # a table of one text column takes the text alone, too
     text = bool(specification.input) and specification.input[0].get("step") == "text"
-    sample = decode_sample("text" if text else specification.kind, content_type, body)
-    return json_reply({"predictions": [{"input": "body", "answer": plain(runtime(sample))}]})
+    return "text" if text else specification.kind

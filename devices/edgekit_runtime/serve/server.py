@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 from edgekit_runtime.errors import EdgekitError, MissingRequirement, UsageError
-from edgekit_runtime.serve.app import MAX_BODY, Application
+from edgekit_runtime.monitor.device import Device
+from edgekit_runtime.serve.app import Application
+from edgekit_runtime.serve.heap import keep_pages
 from edgekit_runtime.serve.models import Opening, Repository
+from edgekit_runtime.serve.service import Service, pause
 
 TOKEN_VARIABLE = "EDGEKIT_SERVE_TOKEN"  # noqa: S105
 """Environment variable that may hold the token."""
@@ -79,7 +82,7 @@ def serve(
     *,
     token: Optional[str] = None,
     opening: Optional[Opening] = None,
-    max_body: int = MAX_BODY,
+    store: Optional[Path] = None,
     listening: Callable[[str, Repository], None],
 ) -> None:
     """Serve bundles until SIGTERM or SIGINT.
@@ -89,7 +92,7 @@ def serve(
         address: Where.
         token: What requests must bring; needed where others than this machine can connect.
         opening: How bundles are opened.
-        max_body: Largest request body in bytes.
+        store: Folder of a store whose slots are served besides.
         listening: Called with the URL and the models when connections are taken (models are not ready yet).
 
     Raises:
@@ -107,8 +110,8 @@ def serve(
             f"{address.host} can be reached from other machines, and there is no token",
             f"give --token-file or {TOKEN_VARIABLE}",
         )
-    repository = Repository(bundles, opening)
-    application = Application(repository, token=token, max_body=max_body)
+    repository = Repository(bundles, opening, store)
+    application = Application(repository, token=token, device=Device(), regularly=Service(), beat=pause())
     with _listen(address) as taken:
         where = f"unix:{address.path}" if address.path is not None else _url(taken)
         listening(where, repository)
@@ -118,6 +121,7 @@ def serve(
 def _run(application: Application, taken: socket.socket) -> None:
     import uvicorn
 
+    keep_pages()
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises the signal again after it has stopped
         signal.signal(number, _stop)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)

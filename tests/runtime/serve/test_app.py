@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import os
 import re
-import threading
 import zlib
 
 import numpy as np
@@ -21,7 +21,8 @@ from edgekit_runtime.samples import array_bytes
 from edgekit_runtime.serve.models import Opening, Repository
 
 from ..conftest import X, double_manifest
-from .conftest import ask
+from .conftest import ask, row, standin_bundle
+from .standin import WAIT
 
 ROW = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1.0, 2.0, 3.0, 4.0]}
 INFER = "/v2/models/double/infer"
@@ -90,7 +91,7 @@ def test_tensorflow_servings_two_forms(client):
 
 def test_a_raw_sample_goes_through_the_bundles_own_processing(client):
     expected = {"predictions": [{"input": "body", "answer": {"y": (2 * X[1]).tolist()}}]}
-    with Runtime.open(next(iter(client.app.repository)).path) as runtime:
+    with Runtime.open(next(iter(client.app.repository)).source.path) as runtime:
         answer = runtime(X[1])
     if not isinstance(answer, dict):
         expected["predictions"][0]["answer"] = answer.tolist()
@@ -215,42 +216,42 @@ def test_models_are_unloaded_and_loaded_again(double, serving, needs_backend):
         assert client("POST", INFER, {"inputs": [ROW]}).status == 200
 
 
-def test_a_full_queue_a_deadline_and_a_client_that_goes(double, serving, needs_backend):
-    needs_backend("litert")
-    body = json.dumps({"inputs": [ROW]}).encode()
-    with serving([double], Opening(queue=1)) as client:
+def test_a_full_queue_a_deadline_and_a_client_that_goes(tmp_path, serving, plugin):
+    os.mkfifo(tmp_path / "pipe")
+    standin_bundle(tmp_path / "a.edgekit", pipe=str(tmp_path / "pipe"))
+    with serving([tmp_path / "a.edgekit"], Opening(queue=1)) as client:
         (model,) = client.app.repository
-        free, busy = threading.Event(), threading.Event()
 
         async def crowd():
-            blocked = model.submit(lambda runtime: busy.set() or free.wait(30))
-            await asyncio.to_thread(busy.wait, 30)
+            blocked = asyncio.ensure_future(ask(client.app, "POST", INFER, row(WAIT)))
+            pipe = await asyncio.to_thread((tmp_path / "pipe").open, "wb")  # opens when the model reads
             gone = asyncio.Event()
-            waiting = asyncio.ensure_future(ask(client.app, "POST", INFER, body, gone=gone))
-            while not model.worker.waiting:
+            waiting = asyncio.ensure_future(ask(client.app, "POST", INFER, row(1), gone=gone))
+            while not model.waiting:
                 await asyncio.sleep(0)
-            full = await ask(client.app, "POST", INFER, body)
+            full = await ask(client.app, "POST", INFER, row(1))
             gone.set()
             left = await waiting
-            free.set()
-            await blocked
-            answered = await ask(client.app, "POST", INFER, body, headers={"Request-Timeout-Ms": "30000"})
-            late = await ask(client.app, "POST", INFER, body, headers={"Request-Timeout-Ms": "0"})
+            behind = asyncio.ensure_future(ask(client.app, "POST", INFER, row(1), headers={"Request-Timeout-Ms": "1"}))
+            late = await behind
+            pipe.close()
+            assert (await blocked).status == 200
+            answered = await ask(client.app, "POST", INFER, row(1), headers={"Request-Timeout-Ms": "30000"})
             return full, left, answered, late
 
-        full, left, answered, late = asyncio.run(crowd())
+        full, left, answered, late = client.run(crowd())
         assert full.status == 429 and full.headers["retry-after"] == "1"
         assert left.status == 0, "nobody to answer"
         assert answered.status == 200 and late.status == 504
         seen = client("GET", "/v2/models/double/stats").json["model_stats"][0]
-        assert seen["inference_stats"]["success"]["count"] == seen["inference_count"] == 1, (
+        assert seen["inference_stats"]["success"]["count"] == seen["inference_count"] == 2, (
             "the job of the gone client ran"
         )
         assert seen["inference_stats"]["fail"]["count"] == 3
         lines = client("GET", "/metrics").body.decode().splitlines()
-        for status, count in (("200", 1), ("429", 1), ("499", 1), ("504", 1)):
+        for status, count in (("200", 2), ("429", 1), ("499", 1), ("504", 1)):
             assert f'edgekit_requests_total{{model="double",status="{status}"}} {count}' in lines
-        assert 'edgekit_request_seconds_bucket{model="double",le="+Inf"} 4' in lines
+        assert 'edgekit_request_seconds_bucket{model="double",le="+Inf"} 5' in lines
         assert 'edgekit_request_errors_total{model="double"} 3' in lines
         assert any(line.startswith("edgekit_build_info{version=") for line in lines)
 

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit_runtime.serve import numbers
 from edgekit_runtime.serve.http import Refused, Reply, packed, unpack
 from edgekit_runtime.serve.numbers import flatten, load_with_spans, to_array
 from edgekit_runtime.serve.oip import DATATYPES, InferRequest, decode_request, encode_reply, tensor_bytes
@@ -41,14 +40,6 @@ def tensors(draw: st.DrawFn) -> tuple[np.ndarray, str]:
     else:
         elements = st.floats(width=np.finfo(dtype).bits, allow_nan=False, allow_infinity=False)
     return np.array(draw(st.lists(elements, min_size=size, max_size=size)), dtype).reshape(shape), dtype
-
-
-@pytest.fixture(autouse=True, scope="module")
-def without_orjson():
-    """The way of the base install, whatever is installed here."""
-    before, numbers.FAST = numbers.FAST, None
-    yield
-    numbers.FAST = before
 
 
 def request(named: dict[str, tuple[np.ndarray, str]], binary: list[bool]) -> tuple[bytes, int]:

@@ -12,12 +12,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edgekit_runtime import Runtime
+from edgekit_runtime import Bundle, Runtime
 from edgekit_runtime.cli import main
 from edgekit_runtime.serve import server
 
@@ -33,9 +32,9 @@ def needs_uvicorn(needs_backend) -> None:
 
 
 @contextmanager
-def process(bundle: Path, *options: str) -> Iterator[str]:
+def process(*options: str) -> Iterator[str]:
     """A server of its own process; its URL, once it is ready."""
-    words = [sys.executable, "-m", "edgekit_runtime", "serve", str(bundle), "--json", *options]
+    words = [sys.executable, "-m", "edgekit_runtime", "serve", "--json", *options]
     running = subprocess.Popen(
         words, stdout=subprocess.PIPE, text=True, env={**os.environ, server.TOKEN_VARIABLE: TOKEN}
     )
@@ -79,7 +78,7 @@ def test_tritons_client_works_unchanged(double, needs_uvicorn):
     headers = {"Authorization": f"Bearer {TOKEN}"}
     with Runtime.open(double) as runtime:
         expected = runtime.run({"x": X})["y"]
-    with process(double, "--port", "0") as where, triton.InferenceServerClient(where[len("http://") :]) as client:
+    with process(str(double), "--port", "0") as where, triton.InferenceServerClient(where[len("http://") :]) as client:
         assert client.is_server_live() and client.is_server_ready()
         assert client.is_model_ready("double", "1", headers=headers)
         assert not client.is_model_ready("triple", headers=headers)
@@ -124,11 +123,52 @@ def given_z(triton):
 
 def test_a_unix_socket_is_for_its_owner_alone_and_goes_with_the_server(double, tmp_path, needs_uvicorn):
     path = tmp_path / "s"
-    with process(double, "--socket", str(path)) as where:
+    with process(str(double), "--socket", str(path)) as where:
         assert where == f"unix:{path}" and path.stat().st_mode & 0o077 == 0
         body = json.dumps({"instances": X.tolist()}).encode()
         assert json.loads(ask(where, "POST", "/v1/models/double:predict", body)[1])["predictions"] == (2 * X).tolist()
     assert not path.exists()
+
+
+def test_a_store_is_served_with_every_option_and_its_slot_loaded_anew(double, tmp_path, needs_uvicorn):
+    with Bundle.open(double) as bundle:
+        digest = bundle.digest
+    store = tmp_path / "store"
+    (store / "bundles").mkdir(parents=True)
+    (store / "slots").mkdir()
+    (store / "bundles" / f"{digest}.edgekit").write_bytes(double.read_bytes())
+    (store / "slots" / "double.json").write_text(json.dumps({"current": digest, "previous": None}))
+    options = ("--max-batch", "8", "--batch-delay", "1", "--stuck-after", "5", "--restarts", "2", "--window", "60")
+    with process("--store", str(store), "--port", "0", *options) as where:
+        body = json.dumps({"instances": X.tolist()}).encode()
+        assert json.loads(ask(where, "POST", "/v1/models/double:predict", body)[1])["predictions"] == (2 * X).tolist()
+        said = json.loads(ask(where, "GET", "/v2/models/double")[1])
+        assert said["parameters"]["digest"] == digest
+        assert ask(where, "POST", "/v2/repository/models/double/load")[0] == 200
+        assert json.loads(ask(where, "POST", "/v1/models/double:predict", body)[1])["predictions"] == (2 * X).tolist()
+        metrics = ask(where, "GET", "/metrics")[1].decode()
+        assert f'edgekit_calls_total{{model="double",digest="{digest[:16]}"}} 4' in metrics
+        assert "edgekit_device_memory_bytes" in metrics
+    with process("--store", str(store), "--port", "0", "--no-monitor") as where:
+        assert "edgekit_calls_total" not in ask(where, "GET", "/metrics")[1].decode()
+
+
+def test_the_service_manager_hears_that_the_server_is_up_and_alive(double, tmp_path, monkeypatch, needs_uvicorn):
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    monkeypatch.setenv("WATCHDOG_USEC", "300000")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(60)
+        with process(str(double), "--port", "0"):
+            heard: list[str] = []
+            while "READY=1" not in heard:
+                heard.append(manager.recv(4096).decode())
+            assert "WATCHDOG=1" in heard
+            while "STATUS=double is ready" not in heard:
+                heard.append(manager.recv(4096).decode())
+            heard.clear()
+            while heard.count("WATCHDOG=1") < 3:
+                heard.append(manager.recv(4096).decode())
 
 
 def stopped(capsys, *words: str) -> tuple[int, str]:
@@ -147,6 +187,11 @@ def test_wrong_usage_is_one_sentence(double, tmp_path, capsys, needs_uvicorn):
         ([str(double), "--token-file", str(tmp_path / "none")], 2, "cannot read the token"),
         ([str(double), "--port", "65536"], 2, "--port 65536 is not between"),
         ([str(double), "--max-body", "0"], 2, "--max-body 0 is not between"),
+        ([str(double), "--max-batch", "0"], 2, "--max-batch 0 is not between"),
+        ([str(double), "--stuck-after", "nan"], 2, "--stuck-after nan is not between"),
+        ([str(double), "--key", str(tmp_path / "none")], 2, "none"),
+        ([], 2, "nothing to serve: give bundles or --store"),
+        (["--store", str(tmp_path / "none")], 2, "there is no store"),
         ([str(double), str(double)], 2, "both called"),
         ([str(short)], 1, "not an edgekit bundle"),
         ([str(double), "--port", str(taken.getsockname()[1])], 1, "in use"),
