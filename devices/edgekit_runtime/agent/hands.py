@@ -61,10 +61,14 @@ class Hands:
 
     Args:
         tools: What with.
+
+    Attributes:
+        baselines: Job number to what its slot's requests had come to when its bundle took over.
     """
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
+        self.baselines: dict[str, Counts] = {}
         self._todo: queue.SimpleQueue[Optional[tuple[Effect, threading.Event]]] = queue.SimpleQueue()
         self._news: queue.SimpleQueue[News] = queue.SimpleQueue()
         self._stop = threading.Event()
@@ -194,6 +198,7 @@ class Hands:
             what = "nothing" if runs is None else f"{runs.digest[:16] or 'nothing'}"
             self._failed(effect, f"the server says that it runs {what}, not {job.digest[:16]}")
             return
+        self.baselines = {job.job: tools.serving.counts().get(job.slot, Counts())}
         self._news.put(lambda m: m.swapped(job.job))
 
     def _go_back(self, effect: machine.GoBack, stop: threading.Event) -> None:

@@ -98,7 +98,6 @@ class Agent:
         self.outbox = Outbox(self._folder / "outbox.db", settings.device)
         self.machine = self._load_journal()
         self._hands = Hands(Tools(store, link, serving, self._authorization, keys, allow_unsigned))
-        self._baseline: Optional[Counts] = None
         self._cursors: dict[str, str] = {}
         self._degraded: dict[str, str] = {}
         self._told: dict[str, str] = {}
@@ -166,7 +165,6 @@ class Agent:
                 notify.status(f"job {job.job}: {job.state}")
                 self._keep("state", {"kind": "job", **encode(job)})
                 self._due["poll"] = min(self._due["poll"], self._clock()) if hasattr(self, "_due") else 0.0
-                self._baseline = None
         self._hands.do(effects)
 
     def _observe(self) -> None:
@@ -179,9 +177,8 @@ class Agent:
         except ServingError:
             self._apply(lambda m: m.observed(now.job.job, Figures("", False)))
             return
-        if self._baseline is None:
-            self._baseline = counts
-        fares = figures(running, counts.since(self._baseline))
+        baseline = self._hands.baselines.setdefault(now.job.job, counts)  # after a restart: from now on
+        fares = figures(running, counts.since(baseline))
         self._apply(lambda m: m.observed(now.job.job, fares))
 
     # -- reporting -------------------------------------------------------------------------------------------------
