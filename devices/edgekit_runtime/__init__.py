@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from edgekit_runtime.bundle import Bundle
 from edgekit_runtime.errors import EdgekitError
 
 if TYPE_CHECKING:
+    from edgekit_runtime.bundle import Bundle
     from edgekit_runtime.runtime import Runtime
     from edgekit_runtime.specification import Specification
 
 __version__ = "0.1.0"
 __all__ = ["Bundle", "EdgekitError", "Runtime", "Specification", "__version__"]
 
-_LAZY = {"Runtime": "edgekit_runtime.runtime", "Specification": "edgekit_runtime.specification"}
+_LAZY = {
+    "Bundle": "edgekit_runtime.bundle",
+    "Runtime": "edgekit_runtime.runtime",
+    "Specification": "edgekit_runtime.specification",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs numpy only when it is asked for: the resident agent must not pay for it."""
+    """Import what is large only when it is asked for: the resident agent must not pay for it."""
     if name in _LAZY:
         import importlib
 
