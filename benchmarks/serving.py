@@ -1,6 +1,6 @@
 """CPU time of the server's processes together per request: a 224x224x3 picture, one process, one kept-alive connection.
 
-python benchmarks/serving.py [--seconds 3] [--peer PYTHON]
+python benchmarks/serving.py [--seconds 3] [--peer PYTHON] [--mlserver PYTHON]
 
 The model is the smallest there is (its output is one sum), so that what is timed is serving. `PYTHON` is an
 interpreter of another environment with fastapi, uvicorn and numpy: the same answer from a bare FastAPI server is timed
@@ -24,6 +24,7 @@ import textwrap
 import time
 from pathlib import Path
 
+import mlserver_peer
 import numpy as np
 
 SHAPE = (1, 224, 224, 3)
@@ -194,14 +195,22 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="how long one round of one kind takes")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peer", help="python with fastapi, uvicorn and numpy")
+    parser.add_argument("--mlserver", help="python with mlserver and onnxruntime; times gRPC, too")
     options = parser.parse_args()
+    calls: dict[str, tuple[subprocess.Popen, str]] = {}
     running: dict[str, tuple[subprocess.Popen, int]] = {}
     with tempfile.TemporaryDirectory() as folder:
         words = [sys.executable, "-m", "edgekit_runtime", "serve", str(bundle(Path(folder))), "--json", "--port", "0"]
         try:
-            ours = subprocess.Popen([*words, "--threads", "1"], stdout=subprocess.PIPE, text=True)
+            words += ["--threads", "1", *(["--grpc-port", "0"] if options.mlserver else [])]
+            ours = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
             assert ours.stdout is not None
-            running["edgekit-runtime"] = (ours, int(json.loads(ours.stdout.readline())["listening"].rpartition(":")[2]))
+            said = json.loads(ours.stdout.readline())
+            running["edgekit-runtime"] = (ours, int(said["listening"].rpartition(":")[2]))
+            if options.mlserver:
+                peer, port, beside = mlserver_peer.start(options.mlserver, Path(folder) / "sum.edgekit", Path(folder))
+                running["MLServer"] = (peer, port)
+                calls = {"edgekit-runtime": (ours, said["grpc"]), "MLServer": (peer, f"127.0.0.1:{beside}")}
             if options.peer:
                 port = running["edgekit-runtime"][1] + 1
                 environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
@@ -213,8 +222,13 @@ def main() -> None:
             for _ in range(options.rounds):
                 for kind, (body, headers) in requests().items():
                     for name, (process, port) in running.items():
+                        if (kind, name) == ("binary", "MLServer"):  # it takes none over HTTP
+                            continue
                         value = timed(port, process.pid, body, headers, options.seconds)
                         found.setdefault((kind, name), []).append(value)
+                for name, (process, where) in calls.items():
+                    value = mlserver_peer.timed(where, lambda p=process: cpu_ms(p.pid), PICTURE, options.seconds)
+                    found.setdefault(("gRPC", name), []).append(value)
         finally:
             for process, _ in running.values():
                 process.send_signal(signal.SIGTERM)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from edgekit.data import Dataset, Sample
 from edgekit.evaluate import evaluate
 from edgekit.evaluate.reference import confidence_table, monitoring_reference, quantiles
+from edgekit_runtime.monitor.watching import OTHERS
 from edgekit_runtime.plain import encode
 
 
@@ -109,3 +110,16 @@ def test_pictures_are_summed_up():
     )
     assert set(found.inputs) == {"brightness", "contrast", "sharpness"}
     assert found.inputs["brightness"].edges[-1] == pytest.approx(190) and found.inputs["contrast"].spread == 0
+
+
+def test_of_many_classes_the_most_frequent_get_edges_and_the_others_share_one():
+    labels = tuple(f"c{i}" for i in range(50))
+    made = [Sample(str(i), i % 40 + 10, f"{i:064x}", {"x": float(i)}) for i in range(80)]
+    data = Dataset("table", "classification", labels, {"train": made, "test": []}, columns=("x",))
+    runtime = Answers(lambda raw: np.eye(50)[int(raw["x"]) % 50])
+    found = monitoring_reference(runtime, made, [], "classification", data)
+    assert set(found.outputs) == {*labels[10:42], OTHERS}, "none of the first ten is ever right"
+    assert found.outputs[OTHERS].mean == pytest.approx(np.mean([i % 50 < 10 or i % 50 >= 42 for i in range(80)]))
+    nameless = Dataset("table", "regression", (), {"train": made, "test": []}, columns=("x",))
+    wide = monitoring_reference(Answers(lambda raw: np.arange(50) * raw["x"]), made, [], "regression", nameless)
+    assert set(wide.outputs) == {*map(str, range(18, 50)), OTHERS}, "those that vary most"

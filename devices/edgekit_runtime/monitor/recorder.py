@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from threading import Lock
@@ -14,13 +15,14 @@ from edgekit_runtime.manifest import Manifest
 from edgekit_runtime.monitor.distance import Drift
 from edgekit_runtime.monitor.drift import LEVEL, compare
 from edgekit_runtime.monitor.grid import Grid
+from edgekit_runtime.monitor.watching import Watching
 from edgekit_runtime.monitor.window import Window
 from edgekit_runtime.runtime import Runtime
 from edgekit_runtime.specification.summaries import summarize
 
 _PRESUMED_REFERENCE = 100  # bundles that do not say how many samples their reference has: few, so that limits are wide
 _KEPT = 64
-_WIDE = 32  # scores from which on one array operation is faster than a loop
+_LEAST = 32  # summaries in a window, if as many calls came
 
 
 class Monitor:
@@ -39,7 +41,8 @@ class Monitor:
         *,
         seconds: float = 300.0,
         clock: Callable[[], float] = time.time,
-        summarize_every: int = 10,
+        budget: float = 10e-6,
+        timer: Callable[[], float] = time.perf_counter,
     ) -> None:
         """Begin the first window.
 
@@ -47,34 +50,39 @@ class Monitor:
             model: The runtime to count, or its manifest.
             seconds: Length of a window.
             clock: Seconds since 1970; tests bring their own.
-            summarize_every: Pictures and sounds are summarised once in so many calls, since that decodes them again;
-                the sketches' own counts say how many were.
+            budget: Seconds that summaries of pictures and sounds, which are decoded again for it, may take of each call
+                in the mean; besides, a window has 32 if as many calls came. The sketches' own counts say how many were.
+            timer: What they are timed with, in seconds.
 
         Raises:
-            ValueError: `seconds` or `summarize_every` is not over 0.
+            ValueError: `seconds` is not over 0, or `budget` is below.
         """
-        if not seconds > 0 or summarize_every < 1:
-            raise ValueError("a monitor needs windows longer than 0 s and summaries of every 1st or later call")
+        if not seconds > 0 or not budget >= 0:
+            raise ValueError("a monitor needs windows longer than 0 s and a budget of 0 s or more")
         self.manifest = model.manifest if isinstance(model, Runtime) else model
         self.reference = next((d.samples for d in self.manifest.data if d.role == "reference"), _PRESUMED_REFERENCE)
         self.totals = Window.of(self.manifest, clock())
         self.lost = 0
-        self._seconds, self._clock, self._every = seconds, clock, summarize_every
+        self._seconds, self._clock, self._timer, self._budget = seconds, clock, timer, budget
         self._kind = self.manifest.specification.kind
         steps = self.manifest.specification.input
         self._columns: tuple[str, ...] = next((tuple(s["names"]) for s in steps if s.get("step") == "columns"), ())
         self._classify = self.manifest.task == "classification"
+        self._watching = Watching.of(self.manifest)
+        places, size = self._watching.places, self._watching.size
+        # a plain copy where every score is watched in its order, which is nearly always
+        self._places = None if places == tuple(range(size or 0)) else np.array(places, np.intp)
+        self._rest = np.empty(0, np.intp)
         self._lock = Lock()
         self._closed: list[Window] = []
-        self._calls = 0
+        self._calls, self._spent, self._cost, self._next = 0, 0.0, 0.0, -math.inf
         self._begin(self.totals.begun)
 
     def _begin(self, now: float) -> None:
         self._window = Window.of(self.manifest, now)
         sketches = list(self._window.outputs.values())
         self._outputs = [s.add for s in sketches]
-        alike = len({len(s.edges) for s in sketches}) == 1
-        self._grid = Grid(sketches) if alike and len(sketches) > _WIDE else None
+        self._grid = Grid(sketches) if len({len(s.edges) for s in sketches}) == 1 else None
         self._inputs = list(self._window.inputs.items())
         self._categories = list(self._window.categories.items())
 
@@ -140,12 +148,17 @@ class Monitor:
         if self._kind not in ("image", "audio"):
             return None
         self._calls += 1
-        if self._calls % self._every != 1 % self._every:
+        now = self._timer()
+        if now < self._next and self._spent + self._cost > self._budget * self._calls:
             return {}
         try:
             return summarize(self._kind, raw)
         except SpecificationError:  # the caller may count what no runtime of ours has read
             return {}
+        finally:
+            self._cost = self._timer() - now
+            self._spent += self._cost
+            self._next = now + self._seconds / _LEAST
 
     def _count_row(self, raw: Any) -> None:
         row = raw if isinstance(raw, Mapping) else dict(zip(self._columns, raw))
@@ -164,16 +177,30 @@ class Monitor:
         if array.dtype.kind not in "fiub" or not array.size:
             window.unfit += 1
             return
-        if self._outputs and array.size != len(self._outputs):
+        flat = array.ravel()
+        if not self._watching.fits(flat.size):
             window.unfit += 1
             return
         if self._grid is not None:
-            self._grid.add(array.ravel())
-        else:
-            for add, value in zip(self._outputs, array.ravel().tolist()):
+            self._pick(flat, self._grid.row())
+        elif self._outputs:
+            row = np.empty(len(self._outputs))
+            self._pick(flat, row)
+            for add, value in zip(self._outputs, row.tolist()):
                 add(value)
         if self._classify:
-            self._count_best(array.ravel())
+            self._count_best(flat)
+
+    def _pick(self, scores: np.ndarray, row: np.ndarray) -> None:
+        """The watched scores, and the largest of the others, as the window's sketches have them."""
+        if self._places is None:
+            row[:] = scores
+            return
+        row[: len(self._places)] = scores[self._places]
+        if self._watching.others:
+            if self._rest.size + self._places.size != scores.size:
+                self._rest = np.setdiff1d(np.arange(scores.size), self._places)
+            row[-1] = scores[self._rest].max() if self._rest.size else np.nan
 
     def _count_best(self, scores: np.ndarray) -> None:
         labels = self.manifest.labels

@@ -9,6 +9,7 @@ from typing import Any, Optional
 from edgekit_runtime.manifest import Manifest
 from edgekit_runtime.monitor.histogram import Histogram
 from edgekit_runtime.monitor.sketch import Confidence, Counts, Sketch
+from edgekit_runtime.monitor.watching import OTHERS, Watching
 from edgekit_runtime.plain import PlainDataError
 
 _PARTS = ("inputs", "outputs", "categories")
@@ -26,7 +27,7 @@ class Window:
         unfit: Answers whose scores are not those that the reference has; they are counted nowhere else.
         latency: Durations of calls that gave an answer.
         inputs: Feature or summary name to its sketch.
-        outputs: Score name to its sketch.
+        outputs: Score name to its sketch, as `Watching` chooses them.
         categories: Column name to its categories.
         classes: Answers by best class.
         confidence: Answers by the best class's score.
@@ -47,7 +48,8 @@ class Window:
     @classmethod
     def of(cls, manifest: Manifest, begun: float) -> Window:
         """An empty window for a model."""
-        reference = manifest.monitoring
+        reference, watching = manifest.monitoring, Watching.of(manifest)
+        watched = (*watching.names, OTHERS) if watching.others else watching.names
         columns = {
             name: Counts.of(known)
             for step in manifest.specification.input
@@ -57,7 +59,7 @@ class Window:
             begun,
             # a column of text has no quantiles; its categories are counted instead
             inputs={n: Sketch(q.edges) for n, q in reference.inputs.items() if q.nulls < 1 and n not in columns},
-            outputs={n: Sketch(q.edges) for n, q in reference.outputs.items() if q.nulls < 1},
+            outputs={n: Sketch(reference.outputs[n].edges) for n in watched},
             categories=columns,
             classes=Counts.of(manifest.labels if manifest.task == "classification" else ()),
             confidence=Confidence(reference.confidence),

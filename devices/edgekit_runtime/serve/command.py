@@ -11,6 +11,7 @@ from edgekit_runtime.errors import UsageError
 
 _LIMITS = {
     "port": (0, 65535),
+    "grpc_port": (0, 65535),
     "queue": (1, 10**6),
     "max_body": (1, 2048),
     "max_batch": (1, 256),
@@ -29,6 +30,9 @@ def add(verbs: Any, common: argparse.ArgumentParser) -> None:
     server.add_argument("--host", default="127.0.0.1", help="interface to listen on; beyond loopback a token is needed")
     server.add_argument("--port", type=int, default=8080, help="TCP port; 0 for a free one")
     server.add_argument("--socket", help="Unix socket to listen on instead")
+    server.add_argument(
+        "--grpc-port", type=int, help="TCP port for gRPC besides, on the same interface; 0 for a free one"
+    )
     server.add_argument("--token-file", help="file with the token that requests bring; else EDGEKIT_SERVE_TOKEN")
     server.add_argument("--threads", type=int, help="threads for one inference")
     server.add_argument("--trust", action="store_true", help="let native code in the bundles run")
@@ -50,42 +54,48 @@ def add(verbs: Any, common: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Serve until told to stop."""
     from edgekit_runtime.serve.models import Opening, Repository
-    from edgekit_runtime.serve.server import Address, read_token, serve
+    from edgekit_runtime.serve.server import Address, read_token, serve, with_grpc
     from edgekit_runtime.signing import pinned_keys
 
     for name, (least, most) in _LIMITS.items():
         value = getattr(options, name)
-        if not least <= value <= most:
+        if value is not None and not least <= value <= most:
             raise UsageError(f"--{name.replace('_', '-')} {value} is not between {least} and {most}")
     if not options.bundles and options.store is None:
         raise UsageError("there is nothing to serve", "give bundles or --store")
 
     pinned_keys(options.key)  # what is wrong with a key is said now
 
+    token, max_body = read_token(options.token_file), options.max_body * 2**20
+    endpoint = None if options.grpc_port is None else with_grpc(options.host, options.grpc_port, token, max_body)
+
     def listening(where: str, models: Repository) -> None:
         names = [m.name for m in models]
         if options.json:
-            print(json.dumps({"listening": where, "models": names}), flush=True)
+            grpc = {"grpc": endpoint.where} if endpoint else {}
+            print(json.dumps({"listening": where, **grpc, "models": names}), flush=True)
         else:
-            print(f"serving {', '.join(names) or 'an empty store'} on {where}", flush=True)
+            beside = f" and grpc://{endpoint.where}" if endpoint else ""
+            print(f"serving {', '.join(names) or 'an empty store'} on {where}{beside}", flush=True)
 
     serve(
         options.bundles,
         Address(options.host, options.port, Path(options.socket) if options.socket else None),
-        token=read_token(options.token_file),
+        token=token,
         store=None if options.store is None else Path(options.store),
         opening=Opening(
             trust=options.trust,
             keys=tuple(options.key),
             threads=options.threads,
             queue=options.queue,
-            max_body=options.max_body * 2**20,
+            max_body=max_body,
             max_batch=options.max_batch,
             batch_delay=options.batch_delay / 1000,
             stuck_after=options.stuck_after,
             restarts=options.restarts,
             monitor=None if options.no_monitor else options.window,
         ),
+        endpoint=endpoint,
         listening=listening,
     )
     return 0

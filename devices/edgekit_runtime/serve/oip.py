@@ -22,6 +22,7 @@ from edgekit_runtime.serve.numbers import flatten, load_with_spans, to_array
 
 _DTYPES = {v: k for k, v in DATATYPES.items()}
 _MAX_RANK = 32
+_MAX_VALUES = 2**40  # numpy cannot make a shape of zero values whose other axes overflow
 LENGTH_HEADER = "Inference-Header-Content-Length"
 
 
@@ -168,6 +169,8 @@ def _tensor(entry: Mapping[str, Any], name: str, tail: _Tail, spans: Mapping[str
     shape = entry.get("shape")
     if not isinstance(shape, list) or len(shape) > _MAX_RANK or any(type(e) is not int or e < 0 for e in shape):
         raise Refused(400, f"the shape of input {name!r} is not a list of whole numbers")
+    if math.prod(e or 1 for e in shape) > _MAX_VALUES:
+        raise Refused(400, f"the shape of input {name!r} is larger than any tensor")
     dtype = _DTYPES.get(str(entry.get("datatype")))
     if dtype is None:
         raise Refused(400, f"the datatype of input {name!r} is not one of {', '.join(_DTYPES)}")

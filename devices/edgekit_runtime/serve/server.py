@@ -16,7 +16,9 @@ from typing import Any, Callable, Optional
 
 from edgekit_runtime.errors import EdgekitError, MissingRequirement, UsageError
 from edgekit_runtime.monitor.device import Device
+from edgekit_runtime.serve import bounded
 from edgekit_runtime.serve.app import Application
+from edgekit_runtime.serve.grpc import Endpoint
 from edgekit_runtime.serve.heap import keep_pages
 from edgekit_runtime.serve.models import Opening, Repository
 from edgekit_runtime.serve.service import Service, pause
@@ -76,6 +78,25 @@ def read_token(path: Optional[str]) -> Optional[str]:
     return token
 
 
+def with_grpc(host: str, port: int, token: Optional[str], max_body: int) -> Endpoint:
+    """Where gRPC listens beside HTTP.
+
+    Raises:
+        UsageError: No token beyond loopback.
+        MissingRequirement, EdgekitError: As `Endpoint`.
+    """
+    if token is None and not Address(host, port).local:
+        raise _open_to_all(host)
+    return Endpoint(host, port, max_body)
+
+
+def _open_to_all(host: str) -> UsageError:
+    return UsageError(
+        f"{host} can be reached from other machines, and there is no token",
+        f"give --token-file or {TOKEN_VARIABLE}",
+    )
+
+
 def serve(
     bundles: Sequence[str],
     address: Address,
@@ -83,6 +104,7 @@ def serve(
     token: Optional[str] = None,
     opening: Optional[Opening] = None,
     store: Optional[Path] = None,
+    endpoint: Optional[Endpoint] = None,
     listening: Callable[[str, Repository], None],
 ) -> None:
     """Serve bundles until SIGTERM or SIGINT.
@@ -93,6 +115,7 @@ def serve(
         token: What requests must bring; needed where others than this machine can connect.
         opening: How bundles are opened.
         store: Folder of a store whose slots are served besides.
+        endpoint: Where gRPC listens besides; None for nowhere.
         listening: Called with the URL and the models when connections are taken (models are not ready yet).
 
     Raises:
@@ -106,19 +129,22 @@ def serve(
             "serving needs uvicorn, which is not installed", 'pip install "edgekit-runtime[serve]"'
         )
     if token is None and not address.local:
-        raise UsageError(
-            f"{address.host} can be reached from other machines, and there is no token",
-            f"give --token-file or {TOKEN_VARIABLE}",
-        )
+        raise _open_to_all(address.host)
     repository = Repository(bundles, opening, store)
     application = Application(repository, token=token, device=Device(), regularly=Service(), beat=pause())
     with _listen(address) as taken:
         where = f"unix:{address.path}" if address.path is not None else _url(taken)
         listening(where, repository)
-        _run(application, taken)
+        try:
+            _run(application if endpoint is None else endpoint.around(application), taken)
+        except SystemExit:  # uvicorn's way to say that the application did not start; older ones return
+            if endpoint is None or not endpoint.problem:
+                raise
+    if endpoint is not None and endpoint.problem:
+        raise EdgekitError(endpoint.problem)
 
 
-def _run(application: Application, taken: socket.socket) -> None:
+def _run(application: Callable[..., Any], taken: socket.socket) -> None:
     import uvicorn
 
     keep_pages()
@@ -127,7 +153,7 @@ def _run(application: Application, taken: socket.socket) -> None:
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     config = uvicorn.Config(
         application,
-        http="httptools" if importlib.util.find_spec("httptools") else "h11",
+        http=bounded.protocol(),
         loop="uvloop" if importlib.util.find_spec("uvloop") else "asyncio",
         ws="none",
         lifespan="on",

@@ -45,14 +45,28 @@ def picture_summary(picture: np.ndarray) -> dict[str, float]:
             than 512 pixels.
     """
     stride = max(1, min(picture.shape[:2]) // _SIDE)
-    grey = picture[::stride, ::stride].astype(np.float32).mean(axis=-1)
-    inner = grey[1:-1, 1:-1]
-    laplacian = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * inner
+    thinned, channels = picture[::stride, ::stride], picture.shape[2]
+    # sums of whole numbers, exact in 16 bits for up to 16 channels: several times as fast as means of floats
+    grey = thinned[..., 0].astype(np.int16)
+    for channel in range(1, channels):
+        grey += thinned[..., channel]
+    laplacian = grey[1:-1, 1:-1] * np.int16(-4)
+    for neighbour in (grey[:-2, 1:-1], grey[2:, 1:-1], grey[1:-1, :-2], grey[1:-1, 2:]):
+        laplacian += neighbour
+    brightness, contrast = _moments(grey)
+    sharpness = _moments(laplacian)[1] if laplacian.size else 0.0
     return {
-        "brightness": float(grey.mean()),
-        "contrast": float(grey.std()),
-        "sharpness": float(laplacian.var()) if laplacian.size else 0.0,
+        "brightness": brightness / channels,
+        "contrast": contrast / channels,
+        "sharpness": (sharpness / channels) ** 2,
     }
+
+
+def _moments(values: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation of whole numbers, from exact sums."""
+    flat = values.ravel().astype(np.float64)
+    mean = float(flat.sum()) / flat.size
+    return mean, max(float(flat @ flat) / flat.size - mean * mean, 0.0) ** 0.5
 
 
 def sound_summary(waveform: np.ndarray) -> dict[str, float]:

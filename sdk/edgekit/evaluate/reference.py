@@ -11,6 +11,7 @@ import numpy as np
 from edgekit.data import Dataset, Sample
 from edgekit.evaluate.evaluation import Evaluation, per_class
 from edgekit_runtime.manifest import ConfidenceBin, Monitoring, Quantiles
+from edgekit_runtime.monitor.watching import OTHERS, chosen
 from edgekit_runtime.runtime import Runtime
 from edgekit_runtime.specification.pictures import decode_picture
 from edgekit_runtime.specification.summaries import picture_summary, sound_summary
@@ -86,6 +87,7 @@ def monitoring_reference(
         dataset.labels[int(s.label)] for s in dataset.split("train") if s.label is not None and dataset.labels
     )
     total = sum(counts.values())
+    priors = {n: c / total for n, c in sorted(counts.items())}
     table: tuple[ConfidenceBin, ...] = ()
     if task == "classification" and held_out:
         if evaluation is not None:
@@ -96,10 +98,28 @@ def monitoring_reference(
         table = confidence_table(per_class(answers), targets)
     return Monitoring(
         inputs={n: quantiles(v) for n, v in inputs.items()},
-        outputs={n: quantiles(stacked[:, i].tolist()) for i, n in enumerate(names)},
-        priors={n: c / total for n, c in sorted(counts.items())},
+        outputs=_outputs(names, stacked, priors),
+        priors=priors,
         confidence=table,
     )
+
+
+def _outputs(names: Sequence[str], scores: np.ndarray, priors: Mapping[str, float]) -> dict[str, Quantiles]:
+    """Edges of every score, or of the most frequent classes (else those that vary most) and the best of the others.
+
+    Args:
+        names: One for each score.
+        scores: (samples, names).
+        priors: Class to its share; empty where there are no classes.
+    """
+    spread = scores.std(axis=0) if scores.size else np.zeros(len(names))
+    weights = priors if any(n in priors for n in names) else dict(zip(names, spread.tolist(), strict=True))
+    watched = set(chosen(names, weights))
+    found = {n: quantiles(scores[:, i].tolist()) for i, n in enumerate(names) if n in watched}
+    rest = [i for i, n in enumerate(names) if n not in watched]
+    if rest and OTHERS not in names:
+        found[OTHERS] = quantiles(scores[:, rest].max(axis=1).tolist())
+    return found
 
 
 def confidence_table(scores: np.ndarray, targets: np.ndarray) -> tuple[ConfidenceBin, ...]:

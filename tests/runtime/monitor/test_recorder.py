@@ -13,6 +13,7 @@ from edgekit_runtime.manifest import (
     ConfidenceBin,
     DataInfo,
     Manifest,
+    Member,
     Monitoring,
     Quantiles,
     SourceInfo,
@@ -23,6 +24,7 @@ from edgekit_runtime.manifest import (
 from edgekit_runtime.monitor.grid import Grid
 from edgekit_runtime.monitor.recorder import Monitor, Watched
 from edgekit_runtime.monitor.sketch import Sketch
+from edgekit_runtime.monitor.watching import OTHERS
 from edgekit_runtime.monitor.window import Window
 from edgekit_runtime.plain import PlainDataError
 from edgekit_runtime.runtime import Runtime
@@ -219,14 +221,36 @@ def test_tensors_are_counted_sample_by_sample():
     assert len(model.predict_batch([{**ROW, "c": 0.0}] * 2)) == 2
 
 
-def test_pictures_are_summarised_once_in_so_many_calls():
+def pictures_monitor(**settings) -> Monitor:
     reference = Monitoring(inputs={"brightness": Quantiles(tuple(float(i) for i in range(33)))})
-    monitor = Monitor(manifest_of(specification=SpecificationData("image"), monitoring=reference), summarize_every=5)
-    for _ in range(11):
+    return Monitor(manifest_of(specification=SpecificationData("image"), monitoring=reference), seconds=320, **settings)
+
+
+def test_pictures_are_summarised_as_often_as_the_budget_and_the_window_ask():
+    moments = [0.0]
+
+    def timer() -> float:
+        moments[0] += 0.0005  # so that a summary takes half a millisecond
+        return moments[0]
+
+    monitor = pictures_monitor(budget=20e-6, timer=timer)
+    for _ in range(1000):
         monitor.count(0.1, raw=np.full((8, 8, 3), 16, np.uint8))
     monitor.count(0.1, raw=object())
     sketch = monitor.current()[1].inputs["brightness"]
-    assert sketch.bins[16] == sketch.count == 3
+    # 1000 calls pay for 20 ms, which are 40 summaries; the first came before any was paid for
+    assert sketch.bins[16] == sketch.count and 38 <= sketch.count <= 42
+    for _ in range(5):
+        moments[0] += 10  # a tenth of a call a second: a window of 320 s would have one only
+        monitor.count(0.1, raw=np.full((8, 8, 3), 16, np.uint8))
+    assert monitor.current()[1].inputs["brightness"].count == sketch.count + 5
+
+
+def test_a_budget_that_is_ample_summarises_every_picture():
+    monitor = pictures_monitor(budget=1.0)
+    for _ in range(20):
+        monitor.count(0.1, raw=np.full((8, 8, 3), 16, np.uint8))
+    assert monitor.current()[1].inputs["brightness"].count == 20
 
 
 def test_drift_is_found_in_the_window_where_it_happened():
@@ -242,7 +266,7 @@ def test_drift_is_found_in_the_window_where_it_happened():
     assert after["outputs"] == {}
 
 
-@pytest.mark.parametrize("settings", [{"seconds": 0}, {"seconds": float("nan")}, {"summarize_every": 0}])
+@pytest.mark.parametrize("settings", [{"seconds": 0}, {"seconds": float("nan")}, {"budget": -1}])
 def test_settings_that_make_no_sense_are_refused(settings):
     with pytest.raises(ValueError, match="a monitor needs"):
         Monitor(manifest_of(), **settings)
@@ -268,7 +292,7 @@ def test_many_scores_are_counted_as_few_are():
     for n in range(120):
         row = (generator.integers(-2, 24, 40) / 4).astype(np.float32)
         row[generator.integers(0, 40, 3)] = generator.choice([np.nan, np.inf, -np.inf])
-        grid.add(row)
+        grid.row()[:] = row
         for sketch, value in zip(expected, row.tolist()):
             sketch.add(value)
         if n % 50 == 0:
@@ -277,15 +301,53 @@ def test_many_scores_are_counted_as_few_are():
     assert sketches == expected
 
 
-def test_a_model_of_many_classes_is_counted():
+def test_a_model_of_many_classes_is_counted_by_its_most_frequent_and_the_best_of_the_others():
     labels = tuple(f"c{i}" for i in range(100))
-    model, clock = watched(labels=labels, monitoring=Monitoring(outputs=dict.fromkeys(labels, EVEN)))
+    frequent = labels[-32:]
+    reference = Monitoring(outputs=dict.fromkeys((*frequent, OTHERS), EVEN))
+    model, clock = watched(labels=labels, monitoring=reference)
     scores = np.linspace(0, 0.99, 100, dtype=np.float32)
     for _ in range(3):
         model.monitor.count(0.1, scores=scores)
-    assert model.monitor.current()[1].outputs["c50"].count == 3
-    model.monitor.count(0.1, scores=scores)
+    model.monitor.count(0.1, scores=scores[:32])
+    assert model.monitor.current()[1].outputs["c70"].count == 3
+    model.monitor.count(0.1, scores=scores[::-1])
     clock.now += 60
     (window,) = model.monitor.take()
+    assert set(window.outputs) == {*frequent, OTHERS}
     assert all(s.count == 4 for s in window.outputs.values())
-    assert window.classes.counts["c99"] == 4
+    assert (window.outputs["c70"].low, window.outputs["c70"].high) == pytest.approx((0.29, 0.70))
+    assert (window.outputs[OTHERS].low, window.outputs[OTHERS].high) == pytest.approx((0.67, 0.99))
+    assert (window.unfit, window.classes.counts["c99"], window.classes.counts["c0"]) == (1, 3, 1)
+    read = Window.from_plain(json.loads(json.dumps(window.to_plain())), model.monitor.manifest)
+    assert read == window
+
+
+def test_a_reference_of_a_thousand_classes_is_cut_to_the_most_frequent():
+    labels = tuple(f"c{i}" for i in range(1000))
+    priors = {"c999": 0.5, "c7": 0.5}
+    model, _ = watched(labels=labels, monitoring=Monitoring(outputs=dict.fromkeys(labels, EVEN), priors=priors))
+    model.monitor.count(0.1, scores=np.arange(1000) / 1000)
+    window = model.monitor.current()[1]
+    assert len(window.outputs) == 32 and window.outputs["c999"].high == 0.999 and window.outputs["c7"].high == 0.007
+    assert len(json.dumps(window.to_plain())) < 8000
+
+
+def test_scores_keep_their_classes_when_the_manifest_was_read_from_its_file():
+    """JSON sorts the names of the reference; the scores stay in the order of the labels."""
+    model, _ = watched()
+    written = model.monitor.manifest.replace(files={"m": Member(1, "0" * 64)}).to_json()
+    monitor = Monitor(Manifest.from_json(written))
+    monitor.count(0.1, scores=[0.1, 0.2, 0.3, 0.4])
+    assert {n: s.high for n, s in monitor.current()[1].outputs.items()} == dict(zip(LABELS, (0.1, 0.2, 0.3, 0.4)))
+
+
+def test_numbers_without_labels_and_a_score_that_was_never_a_number_keep_their_places():
+    empty = Quantiles((0.0,) * 33, nulls=1.0)
+    outputs = {str(i): empty if i == 1 else EVEN for i in range(12)}
+    model, _ = watched(labels=(), task="regression", monitoring=Monitoring(outputs=dict(sorted(outputs.items()))))
+    model.monitor.count(0.1, scores=np.arange(12) / 100)
+    window = model.monitor.current()[1]
+    assert {n: s.high for n, s in window.outputs.items()} == {str(i): i / 100 for i in range(12) if i != 1}
+    model.monitor.count(0.1, scores=np.arange(11))
+    assert model.monitor.current()[1].unfit == 1

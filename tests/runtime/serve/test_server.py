@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,19 +33,21 @@ def needs_uvicorn(needs_backend) -> None:
 
 
 @contextmanager
-def process(*options: str) -> Iterator[str]:
-    """A server of its own process; its URL, once it is ready."""
+def process(*options: str, also: str = "listening") -> Iterator[Any]:
+    """A server of its own process; its URL, or what else it says of itself, once it is ready."""
     words = [sys.executable, "-m", "edgekit_runtime", "serve", "--json", *options]
     running = subprocess.Popen(
         words, stdout=subprocess.PIPE, text=True, env={**os.environ, server.TOKEN_VARIABLE: TOKEN}
     )
     try:
         assert running.stdout is not None
-        where = json.loads(running.stdout.readline())["listening"]
+        said = json.loads(running.stdout.readline())
+        where = said["listening"]
+        said["pid"] = where, running.pid
         until = time.monotonic() + 60
         while ask(where, "GET", "/v2/health/ready")[0] != 200:
             assert time.monotonic() < until and running.poll() is None
-        yield where
+        yield said[also]
         running.send_signal(signal.SIGTERM)
         assert running.wait(30) == 0
     finally:
@@ -175,6 +178,17 @@ def stopped(capsys, *words: str) -> tuple[int, str]:
     with pytest.raises(SystemExit) as stop:
         main(["serve", *words])
     return stop.value.code, capsys.readouterr().err
+
+
+@pytest.mark.tool("promtool")
+def test_promtool_finds_nothing_to_say_about_the_served_page(double, needs_uvicorn):
+    with process(str(double), "--port", "0") as where:
+        for body in (json.dumps({"instances": X.tolist()}).encode(), b"{}"):
+            ask(where, "POST", "/v1/models/double:predict", body)
+        status, page = ask(where, "GET", "/metrics")
+    assert status == 200 and b'status="200"} 1' in page and b'status="400"} 1' in page
+    done = subprocess.run(["promtool", "check", "metrics"], input=page, capture_output=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, b"")
 
 
 def test_wrong_usage_is_one_sentence(double, tmp_path, capsys, needs_uvicorn):
