@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgekit_runtime.serve.datatypes import DATATYPES, VERSION
-from edgekit_runtime.serve.model import READY, Model, Times
+from edgekit_runtime.serve.model import READY, Model
 from edgekit_runtime.serve.models import Repository
+from edgekit_runtime.serve.statistics import Times
 
 _CONFIG_TYPES = {"BYTES": "TYPE_STRING"}
 

@@ -126,8 +126,7 @@ class Application:
                 await asyncio.sleep(self._pause)
             else:
                 await asyncio.wait([loaded], timeout=self._pause)
-            for model in self.repository:
-                await model.snapshot(_SCRAPE, anyway=False)
+            await asyncio.gather(*(m.snapshot(_SCRAPE, anyway=False) for m in self.repository))
 
     async def _reply(self, scope: Scope, receive: Receive) -> Reply:
         headers = dict(scope["headers"])

@@ -7,7 +7,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from edgekit_runtime.errors import EdgekitError
@@ -17,56 +16,13 @@ from edgekit_runtime.serve.opening import Opening
 from edgekit_runtime.serve.process import Child, Done, Job
 from edgekit_runtime.serve.restarts import Restarts
 from edgekit_runtime.serve.source import Source
+from edgekit_runtime.serve.statistics import Statistics
 from edgekit_runtime.serve.watching import Watch
 from edgekit_runtime.serve.wire import ALIGNMENT
 
 _LOG = logging.getLogger("edgekit_runtime")
 
 LOADING, READY, UNAVAILABLE = "LOADING", "READY", "UNAVAILABLE"
-
-
-@dataclass
-class Times:
-    """How often, and how long together in nanoseconds."""
-
-    count: int = 0
-    ns: int = 0
-
-    def add(self, ns: int) -> None:
-        """Count one."""
-        self.count += 1
-        self.ns += ns
-
-
-@dataclass
-class Statistics:
-    """What Triton's statistics extension asks for."""
-
-    success: Times = field(default_factory=Times)
-    fail: Times = field(default_factory=Times)
-    queue: Times = field(default_factory=Times)
-    decode: Times = field(default_factory=Times)
-    infer: Times = field(default_factory=Times)
-    encode: Times = field(default_factory=Times)
-    samples: int = 0
-    executions: int = 0
-    batches: dict[int, tuple[Times, Times, Times]] = field(default_factory=dict)
-    last: int = 0
-
-    def ran(self, done: Done) -> None:
-        """Count a job that a process answered."""
-        if done.reply.status != 200:
-            return
-        self.queue.add(done.queue)
-        self.decode.add(done.decode)
-        self.infer.add(done.infer)
-        self.encode.add(done.encode)
-        self.samples += done.samples
-        if done.batch:
-            self.executions += 1
-            seen = self.batches.setdefault(done.batch, (Times(), Times(), Times()))
-            for times, ns in zip(seen, (done.decode, done.infer, done.encode)):
-                times.add(ns)
 
 
 class Model:
