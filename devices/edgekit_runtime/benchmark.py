@@ -16,6 +16,7 @@ from typing import Any, Callable, Optional, Union
 import numpy as np
 
 from edgekit_runtime.atomic import replacing
+from edgekit_runtime.backends.base import check_threads
 from edgekit_runtime.bundle import Bundle
 from edgekit_runtime.emulation import emulator
 from edgekit_runtime.errors import BundleError, UsageError
@@ -115,6 +116,7 @@ def benchmark(
         raise UsageError(f"{foreign} emulates this processor, and its times say nothing", "measure on the board itself")
     if isinstance(threads, str) and threads != "auto":
         raise UsageError(f"threads {threads!r:.20} are neither a number nor auto")
+    check_threads(threads if isinstance(threads, int) else None)
     started = clock()
     with ExitStack() as open_models:
         with Bundle.open(path) as bundle:

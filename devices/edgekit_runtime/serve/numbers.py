@@ -39,11 +39,15 @@ _BLANK = b" \t\r\n"
 _NO_NUMBER = re.compile(rb"-(?![0-9])")
 
 
+MAX_RANK = 32
+"""Axes that numpy's arrays had up to its second version; no model has as many."""
+
+
 def flatten(data: Any) -> tuple[tuple[int, ...], list[Any]]:
     """Nested lists as (shape, values in row order).
 
     Raises:
-        Refused: 400, the rows differ in length.
+        Refused: 400, the rows differ in length, or there are more axes than a tensor has.
     """
     if not isinstance(data, list):
         return (), [data]
@@ -52,6 +56,8 @@ def flatten(data: Any) -> tuple[tuple[int, ...], list[Any]]:
         if not all(type(row) is list for row in level) or len(set(map(len, level))) != 1:
             raise Refused(400, "the nested lists of the data differ in length")
         shape.append(len(level[0]))
+        if len(shape) > MAX_RANK:
+            raise Refused(400, f"the data has more than {MAX_RANK} axes")
         level = list(chain.from_iterable(level))
     return tuple(shape), level
 

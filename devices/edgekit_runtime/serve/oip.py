@@ -18,10 +18,9 @@ import numpy as np
 
 from edgekit_runtime.serve.datatypes import DATATYPES
 from edgekit_runtime.serve.http import Refused, Reply, dump_json
-from edgekit_runtime.serve.numbers import flatten, load_with_spans, to_array
+from edgekit_runtime.serve.numbers import MAX_RANK, flatten, load_with_spans, to_array
 
 _DTYPES = {v: k for k, v in DATATYPES.items()}
-_MAX_RANK = 32
 _MAX_VALUES = 2**40  # numpy cannot make a shape of zero values whose other axes overflow
 LENGTH_HEADER = "Inference-Header-Content-Length"
 
@@ -167,7 +166,7 @@ def json_values(array: np.ndarray, dtype: str) -> list[Any]:
 
 def _tensor(entry: Mapping[str, Any], name: str, tail: _Tail, spans: Mapping[str, np.ndarray]) -> np.ndarray:
     shape = entry.get("shape")
-    if not isinstance(shape, list) or len(shape) > _MAX_RANK or any(type(e) is not int or e < 0 for e in shape):
+    if not isinstance(shape, list) or len(shape) > MAX_RANK or any(type(e) is not int or e < 0 for e in shape):
         raise Refused(400, f"the shape of input {name!r} is not a list of whole numbers")
     if math.prod(e or 1 for e in shape) > _MAX_VALUES:
         raise Refused(400, f"the shape of input {name!r} is larger than any tensor")
