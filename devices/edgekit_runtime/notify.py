@@ -47,6 +47,7 @@ def _send(message: str) -> None:
         address = f"\0{address[1:]}"
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as out:
+            out.setblocking(False)  # a manager that does not read must not hold the service up
             out.sendto(message.encode(), address)
     except (OSError, ValueError):
         pass

@@ -30,6 +30,14 @@ def test_systemd_hears_what_is_said(systemd):
     assert [systemd(), systemd()] == ["WATCHDOG=1", "STOPPING=1"]
 
 
+def test_a_manager_that_does_not_read_holds_nobody_up(tmp_path, monkeypatch):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
+        ear.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        for _ in range(10_000):
+            notify.watchdog()
+
+
 @pytest.mark.parametrize("address", [None, "", "relative", "/nowhere/at/all", "/" + "x" * 300])
 def test_without_systemd_nothing_happens(monkeypatch, address):
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)

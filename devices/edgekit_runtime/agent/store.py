@@ -56,14 +56,17 @@ class Store:
     """The store in one folder. One process writes, any number read.
 
     Args:
-        root: The folder; made if need be.
+        root: The folder.
+        make: Whether to make what is not there; whoever only reads does not.
 
     Raises:
         StoreError: It cannot be made.
     """
 
-    def __init__(self, root: Union[str, os.PathLike[str]]) -> None:
+    def __init__(self, root: Union[str, os.PathLike[str]], *, make: bool = True) -> None:
         self.root = Path(root)
+        if not make:
+            return
         try:
             for folder in ("bundles", "slots", "agent"):
                 (self.root / folder).mkdir(parents=True, exist_ok=True)
@@ -112,7 +115,7 @@ class Store:
 
     def slots(self) -> list[str]:
         """Names of all slots."""
-        found = (p for p in (self.root / "slots").iterdir() if p.suffix == ".json" and not p.name.startswith("."))
+        found = (p for p in (self.root / "slots").glob("*.json") if not p.name.startswith("."))
         return sorted(urllib.parse.unquote(p.stem) for p in found)
 
     def slot(self, name: str) -> Optional[Slot]:

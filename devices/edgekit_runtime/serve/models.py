@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Optional, Union
 
-from edgekit_runtime.errors import BundleError, UsageError
+from edgekit_runtime.agent.store import Store
+from edgekit_runtime.errors import BundleError, EdgekitError, UsageError
 from edgekit_runtime.serve.http import Refused
 from edgekit_runtime.serve.model import LOADING, READY, Model
 from edgekit_runtime.serve.opening import Opening
-from edgekit_runtime.serve.source import Slots, Source
+from edgekit_runtime.serve.source import Source
 
 __all__ = ["Opening", "Repository"]
 
@@ -44,7 +45,7 @@ class Repository:
         self._changing: set[str] = set()
         if store is not None and not store.is_dir():
             raise UsageError(f"there is no store {store}", "give the folder that edgekit-runtime agent keeps")
-        self._slots = None if store is None else Slots(store)
+        self._store = None if store is None else Store(store, make=False)
         for path in paths:
             source = Source.open(Path(path))
             name = source.manifest.name
@@ -52,7 +53,7 @@ class Repository:
                 raise UsageError(f"{path} and {self._paths[name]} are both called {name!r}", "serve one of them")
             self._paths[name] = Path(path)
             self._models[name] = Model(name, self.opening, [source])
-        for name in self._slots.names() if self._slots is not None else ():
+        for name in self._store.slots() if self._store is not None else ():
             if name in self._models:
                 raise UsageError(f"{self._paths[name]} and a slot of {store} are both called {name!r}", "serve one")
             self._models[name] = self._from_slot(name)
@@ -94,7 +95,7 @@ class Repository:
             Refused: 404 for no such model, 409 while it is loaded already, 422 where the new one is not fit to serve.
             BundleError: The file is not a bundle any more, or the slot points to none.
         """
-        slot = self._slots.slot(name) if self._slots is not None and name not in self._paths else None
+        slot = self._store.slot(name) if self._store is not None and name not in self._paths else None
         if slot is None:
             self[name]
         if name in self._changing or (name in self._models and self[name].state == LOADING):
@@ -103,9 +104,9 @@ class Repository:
         try:
             path = self._paths.get(name)
             if path is None:
-                if slot is None or self._slots is None:
+                if slot is None or self._store is None:
                     raise Refused(404, f"the store has no slot {name[:80]!r} any more")
-                path = self._slots.path(slot.current)
+                path = self._store.path(slot.current)
             source = await asyncio.to_thread(Source.open, path)
             try:
                 self._fits(source, name, "" if slot is None else slot.current)
@@ -135,13 +136,13 @@ class Repository:
         found: list[Source] = []
         problem = ""
         try:
-            slot = self._slots.slot(name) if self._slots is not None else None
-        except BundleError as error:
+            slot = self._store.slot(name) if self._store is not None else None
+        except EdgekitError as error:
             return Model(name, self.opening, (), str(error))
         digests = [] if slot is None else [d for d in (slot.current, slot.previous) if d]
         for digest in digests:
             try:
-                source = Source.open(self._slots.path(digest))  # type: ignore[union-attr]
+                source = Source.open(self._store.path(digest))  # type: ignore[union-attr]
                 found.append(source)
                 self._fits(source, name, digest)
             except (BundleError, Refused) as error:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
 
 from edgekit_runtime.bundle import Bundle
 from edgekit_runtime.errors import BundleError
@@ -69,59 +66,3 @@ def opened(fd: int, name: str) -> Bundle:
         return Bundle.open(place)
     except BundleError as error:
         raise BundleError(error.message.replace(place, name), error.hint) from error
-
-
-@dataclass(frozen=True)
-class Slot:
-    """What a store says about one model.
-
-    Attributes:
-        name: The model.
-        current: Digest of the bundle that shall run.
-        previous: Digest of the one before; None for none.
-    """
-
-    name: str
-    current: str
-    previous: Optional[str]
-
-
-class Slots:
-    """The slots of a store (docs/guide/agent.md), read anew each time.
-
-    Args:
-        root: The store's folder.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-
-    def names(self) -> list[str]:
-        """Every slot."""
-        with contextlib.suppress(OSError):
-            return sorted(p.stem for p in (self._root / "slots").glob("*.json"))
-        return []
-
-    def slot(self, name: str) -> Optional[Slot]:
-        """One slot; None where there is none.
-
-        Raises:
-            BundleError: It cannot be read.
-        """
-        if not name or "/" in name or name.startswith("."):
-            return None
-        path = self._root / "slots" / f"{name}.json"
-        try:
-            said = json.loads(path.read_bytes())
-            current, previous = said["current"], said.get("previous")
-            if not isinstance(current, str) or not isinstance(previous, (str, type(None))):
-                raise TypeError("a digest is not a text")
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise BundleError(f"slot {path} cannot be read ({type(error).__name__})", "point it to a bundle") from error
-        return Slot(name, current, previous)
-
-    def path(self, digest: str) -> Path:
-        """Where the bundle of a digest is."""
-        return self._root / "bundles" / f"{digest}.edgekit"
