@@ -13,6 +13,7 @@ from typing import Any, Optional
 from edgekit_runtime import __version__
 from edgekit_runtime.agent import command as agent
 from edgekit_runtime.errors import EdgekitError
+from edgekit_runtime.install import command as install
 from edgekit_runtime.serve import command as serving
 from edgekit_runtime.top import command as top
 
@@ -52,6 +53,7 @@ def command_line() -> argparse.ArgumentParser:
     agent.add(verbs, common)
     verbs.add_parser("doctor", parents=[common], help="run a one-operation model on every back end")
     top.add(verbs, common)
+    install.add(verbs, common)
     return parser
 
 
@@ -239,4 +241,5 @@ _VERBS = {
     "agent": agent.run,
     "doctor": _doctor,
     "top": top.run,
+    "install": install.run,
 }

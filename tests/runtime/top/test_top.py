@@ -45,10 +45,10 @@ def test_one_look_at_a_server(server, capsys, monkeypatch, tmp_path):
     options = ("--socket", server[len("unix:") :], "--token-file", str(tmp_path / "token"), "--once", "--interval=0.1")
     monkeypatch.setenv("COLUMNS", "120")
     text = shown(capsys, *options)
-    assert "ready" in text and "litert" in text and digest[:8] in text and "\x1b" not in text
+    assert "ready" in text and "litert" in text and digest[:8] in text and "RAM" in text and "\x1b" not in text
     said = json.loads(shown(capsys, *options, "--json"))
     (model,) = said["models"]
-    assert said["ready"]
+    assert said["ready"] and said["device"]["memory_bytes"] > 0
     assert (model["requests"], model["errors"], model["digest"]) == (4, 1, digest)
     assert model["state"] == "READY" and 0 < model["p50_ms"] <= model["p99_ms"]
 
