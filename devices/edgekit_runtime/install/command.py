@@ -24,7 +24,9 @@ def add(verbs: Any, common: argparse.ArgumentParser) -> None:
     kind.add_argument("--container", dest="kind", action="store_const", const="container", help="a container file")
     kind.add_argument("--k8s", dest="kind", action="store_const", const="k8s", help="manifests for Kubernetes")
     install.add_argument("--output", help="folder to write the files to; they are printed otherwise")
-    install.add_argument("--now", action="store_true", help="systemd: write, enable and start the units on this machine")
+    install.add_argument(
+        "--now", action="store_true", help="systemd: write, enable and start the units on this machine"
+    )
     install.add_argument("--name", default="edgekit-serve", help="what the service is called")
     install.add_argument(
         "--device", action="append", default=[], choices=["coral", "coral-usb", "jetson", "camera"],
@@ -41,7 +43,9 @@ def add(verbs: Any, common: argparse.ArgumentParser) -> None:
     install.add_argument("--base", default="python:3.11-slim-bookworm", help="container: image to build on")
     install.add_argument("--image", help="Kubernetes: the image that was built")
     install.add_argument("--memory", type=int, default=512, help="Kubernetes: most memory of the service, in MiB")
-    install.add_argument("--plugin-image", help="Kubernetes: image of the smarter device manager, to find Coral devices")
+    install.add_argument(
+        "--plugin-image", help="Kubernetes: image of the smarter device manager, to find Coral devices"
+    )
     serving.flags(install)
 
 
@@ -98,7 +102,9 @@ def _enable(files: Any, user: bool) -> None:
     control = ["systemctl", *(["--user"] if user else [])]
     for words in (["daemon-reload"], ["enable", "--now", *files]):
         try:
-            done = subprocess.run([*control, *words], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+            done = subprocess.run(
+                [*control, *words], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+            )
         except OSError as error:
             raise MissingRequirement("there is no systemctl", "is this machine run by systemd?") from error
         if done.returncode:

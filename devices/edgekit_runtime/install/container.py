@@ -37,7 +37,7 @@ def refuse(options: argparse.Namespace, wanted: Settings, also: tuple[str, ...])
 def command(wanted: Settings) -> list[str]:
     """The words after the program, with paths as they are in the container."""
     models = [f"/models/{Path(bundle).name}" for bundle in wanted.bundles]
-    return ["serve", *models, "--host=0.0.0.0", f"--port={wanted.port}", f"--token-file={TOKEN}", *wanted.words]  # noqa: S104
+    return ["serve", *models, "--host=0.0.0.0", f"--port={wanted.port}", f"--token-file={TOKEN}", *wanted.words]
 
 
 def image(text: str, what: str) -> str:
@@ -88,7 +88,9 @@ def plan(options: argparse.Namespace, wanted: Settings) -> Plan:
     )
     notes = ["the image is as reproducible as its base: pin that with --base NAME@sha256:..."]
     if wanted.devices:
-        notes.append(f"give the devices to podman run with --device; {', '.join(wanted.devices)} needs its drivers inside")
+        notes.append(
+            f"give the devices to podman run with --device; {', '.join(wanted.devices)} needs its drivers inside"
+        )
     return Plan(files, commands, tuple(notes))
 
 

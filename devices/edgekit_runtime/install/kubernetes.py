@@ -28,7 +28,9 @@ def plan(options: argparse.Namespace, wanted: Settings) -> Plan:
         raise UsageError(f"--memory {options.memory} is not between 64 and {2**20} MiB")
     unknown = set(wanted.devices) - set(_ACCELERATORS)
     if unknown or len(wanted.devices) > 1:
-        raise UsageError("--device takes one of coral and jetson for Kubernetes", "camera and USB need a unit of systemd")
+        raise UsageError(
+            "--device takes one of coral and jetson for Kubernetes", "camera and USB need a unit of systemd"
+        )
     if options.plugin_image and wanted.devices != ("coral",):
         raise UsageError("--plugin-image is for --device coral", "the makers of other devices have a plug-in")
     files = {f"{wanted.name}.yaml": _workload(options, wanted)}
@@ -39,7 +41,9 @@ def plan(options: argparse.Namespace, wanted: Settings) -> Plan:
         name = "edgekit-device-plugin.yaml"
         files = {name: fill("plugin.yaml", IMAGE=_text(image(options.plugin_image, "--plugin-image"))), **files}
     elif wanted.devices == ("coral",):
-        notes.append("the nodes' Coral devices must be known as smarter-devices/apex_0; --plugin-image writes what does it")
+        notes.append(
+            "the nodes' Coral devices must be known as smarter-devices/apex_0; --plugin-image writes what does it"
+        )
     if wanted.devices:
         notes.append("manifests for accelerators are from their makers' documentation; no cluster has tried them")
     secret = f"kubectl create secret generic {wanted.name}-token --from-file=token={wanted.token_file or 'TOKEN_FILE'}"

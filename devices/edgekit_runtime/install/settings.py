@@ -126,7 +126,7 @@ def server_url(text: str) -> str:
     """
     try:
         parts = urlsplit(one_word(text, "--fleet"))
-        if parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1):
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:  # asking for it checks it
             return text
     except ValueError:
         pass

@@ -14,7 +14,7 @@ from edgekit_runtime.install.settings import Settings, absolute, one_word, progr
 from edgekit_runtime.serve.server import Address
 
 SYSTEM = "/etc/systemd/system"
-_HOMES = ("/home/", "/root/", "/run/user/")
+_HOMES = (("home",), ("root",))
 _TEMPORARY = ("/tmp/", "/var/tmp/")  # noqa: S108 - the service has its own
 _PLAIN = re.compile(r"[\w./@+-]+", re.ASCII)
 _FOLDER = re.compile(r"[a-z][a-z0-9-]*")
@@ -74,7 +74,9 @@ def plan(options: argparse.Namespace, wanted: Settings) -> Plan:
     if wanted.token_file or options.fleet_token_file:
         notes.append("a token from a file needs systemd 247 or later (LoadCredential); the file may be for root alone")
     if "jetson" in wanted.devices or "coral" in wanted.devices or "coral-usb" in wanted.devices:
-        notes.append("the accelerator's device nodes are from its makers' documentation; no board has tried these units")
+        notes.append(
+            "the accelerator's device nodes are from its makers' documentation; no board has tried these units"
+        )
     control = "systemctl --user" if options.user else "sudo systemctl"
     where = "~/.config/systemd/user" if options.user else SYSTEM
     units = " ".join(files)
@@ -94,7 +96,7 @@ def _visible(paths: Sequence[str], options: argparse.Namespace) -> None:
     for path in paths:
         if path.startswith(_TEMPORARY) and not options.user:
             raise UsageError(f"{path} would be out of the service's sight, which has a /tmp of its own", "move it")
-        if path.startswith(_HOMES) and not options.user and options.run_as is None:
+        if (Path(path).parts[1:2] in _HOMES or path.startswith("/run/user/")) and not options.user and options.run_as is None:
             raise UsageError(
                 f"{path} is in a home, where a service of its own user cannot look",
                 "put it below /opt or /var/lib, or give --run-as",
@@ -104,7 +106,9 @@ def _visible(paths: Sequence[str], options: argparse.Namespace) -> None:
 def _serve(options: argparse.Namespace, wanted: Settings, started: Sequence[str]) -> str:
     address = Address(wanted.host, wanted.port, Path(wanted.socket) if wanted.socket else None)
     if not address.local and wanted.token_file is None:
-        raise UsageError(f"{wanted.host} can be reached from other machines, and there is no token", "give --token-file")
+        raise UsageError(
+            f"{wanted.host} can be reached from other machines, and there is no token", "give --token-file"
+        )
     words = [*started, "serve", *wanted.bundles]
     words += [f"--store={wanted.store}"] if wanted.store else []
     words += [f"--socket={wanted.socket}"] if wanted.socket else [f"--host={wanted.host}", f"--port={wanted.port}"]
@@ -195,7 +199,9 @@ def _unit(
     account = "User=edgekit\nDynamicUser=yes" if options.run_as is None else f"User={options.run_as}"
     groups = sorted({g for d in wanted.devices for g in _GROUPS[d]})
     nodes = [n for d in wanted.devices for n in _NODES[d]]
-    network = "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6" + (" AF_NETLINK" if "coral-usb" in wanted.devices else "")
+    network = "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6" + (
+        " AF_NETLINK" if "coral-usb" in wanted.devices else ""
+    )
     return fill(
         "system.service",
         **same,
@@ -204,5 +210,7 @@ def _unit(
         ACCOUNT="\n".join([account, *([f"SupplementaryGroups={' '.join(groups)}"] if groups else [])]),
         HOME="yes" if options.run_as is None else "read-only",
         NETWORK=f"{network}\nIPAddressDeny=any\nIPAddressAllow=localhost" if offline else network,
-        DEVICES="\n".join(["DevicePolicy=closed", *(f"DeviceAllow={n}" for n in nodes)]) if nodes else "PrivateDevices=yes",
+        DEVICES="\n".join(["DevicePolicy=closed", *(f"DeviceAllow={n}" for n in nodes)])
+        if nodes
+        else "PrivateDevices=yes",
     )
