@@ -60,7 +60,7 @@ def plan(options: argparse.Namespace, wanted: Settings) -> Plan:
     refuse(options, wanted, ("store", "socket", "key"))
     if wanted.missing:
         raise UsageError(f"{wanted.missing[0]} is not here, and is copied into the image", "name one that is")
-    extras = sorted({"serve", *(_EXTRAS.get(f, f) for f in wanted.formats)})
+    extras = sorted({"serve" if wanted.grpc_port is None else "grpc", *(_EXTRAS.get(f, f) for f in wanted.formats)})
     probe = (
         "import sys, urllib.request as u; "
         f"sys.exit(u.urlopen('http://127.0.0.1:{wanted.port}/v2/health/ready', timeout=4).status != 200)"
@@ -71,7 +71,7 @@ def plan(options: argparse.Namespace, wanted: Settings) -> Plan:
         REQUIREMENT=f"edgekit-runtime[{','.join(extras)}]=={__version__}",
         NAME=wanted.name,
         DESCRIPTION="edgekit bundles over HTTP",
-        PORT=str(wanted.port),
+        PORTS=" ".join(map(str, filter(None, (wanted.port, wanted.grpc_port)))),
         HEALTH=_words(["/opt/edgekit/bin/python", "-c", probe]),
         COMMAND=_words(command(wanted)),
     )

@@ -76,6 +76,8 @@ def _workload(options: argparse.Namespace, wanted: Settings) -> str:
         IMAGE=_text(image(options.image, "--image")),
         COMMAND=_text(command(wanted)),
         PORT=str(wanted.port),
+        GRPCPORT="" if wanted.grpc_port is None else f"- {{name: grpc, containerPort: {wanted.grpc_port}}}",
+        GRPCSERVICE="" if wanted.grpc_port is None else f"- {{name: grpc, port: {wanted.grpc_port}, targetPort: grpc}}",
         PORTTEXT=_text(str(wanted.port)),
         REQUESTS=_text(requests),
         LIMITS=_text(limits),

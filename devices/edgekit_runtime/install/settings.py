@@ -30,6 +30,7 @@ class Settings:
         store: Store to serve the slots of, or None.
         host: Interface.
         port: TCP port.
+        grpc_port: TCP port for gRPC besides, or None.
         socket: Unix socket instead, or None.
         token_file: File with the server's token, or None.
         keys: Files of public keys.
@@ -44,6 +45,7 @@ class Settings:
     store: Optional[str]
     host: str
     port: int
+    grpc_port: Optional[int]
     socket: Optional[str]
     token_file: Optional[str]
     keys: tuple[str, ...]
@@ -62,8 +64,8 @@ def settings(options: argparse.Namespace) -> Settings:
     serving.check(options)
     if not NAME.fullmatch(options.name):
         raise UsageError(f"--name {options.name!r:.60} is not of small letters, digits and hyphens, 40 at most")
-    if options.port == 0:
-        raise UsageError("--port 0 is another one at each start", "name the port of the service")
+    if 0 in (options.port, options.grpc_port) or options.port == options.grpc_port:
+        raise UsageError("port 0 is another one at each start, and two ports are not one", "name the service's ports")
     words = []
     for name, default in _defaults().items():
         value = getattr(options, name)
@@ -82,6 +84,7 @@ def settings(options: argparse.Namespace) -> Settings:
         absolute(options.store, "--store", missing) if options.store else None,
         one_word(options.host, "--host"),
         options.port,
+        options.grpc_port,
         absolute(options.socket, "--socket", []) if options.socket else None,
         absolute(options.token_file, "--token-file", missing) if options.token_file else None,
         tuple(absolute(k, "--key", missing) for k in options.key),

@@ -96,7 +96,11 @@ def _visible(paths: Sequence[str], options: argparse.Namespace) -> None:
     for path in paths:
         if path.startswith(_TEMPORARY) and not options.user:
             raise UsageError(f"{path} would be out of the service's sight, which has a /tmp of its own", "move it")
-        if (Path(path).parts[1:2] in _HOMES or path.startswith("/run/user/")) and not options.user and options.run_as is None:
+        if (
+            (Path(path).parts[1:2] in _HOMES or path.startswith("/run/user/"))
+            and not options.user
+            and options.run_as is None
+        ):
             raise UsageError(
                 f"{path} is in a home, where a service of its own user cannot look",
                 "put it below /opt or /var/lib, or give --run-as",
@@ -104,7 +108,9 @@ def _visible(paths: Sequence[str], options: argparse.Namespace) -> None:
 
 
 def _serve(options: argparse.Namespace, wanted: Settings, started: Sequence[str]) -> str:
-    address = Address(wanted.host, wanted.port, Path(wanted.socket) if wanted.socket else None)
+    # gRPC listens on the interface even where HTTP has a socket
+    path = Path(wanted.socket) if wanted.socket and wanted.grpc_port is None else None
+    address = Address(wanted.host, wanted.port, path)
     if not address.local and wanted.token_file is None:
         raise UsageError(
             f"{wanted.host} can be reached from other machines, and there is no token", "give --token-file"

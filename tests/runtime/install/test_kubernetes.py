@@ -12,7 +12,7 @@ from .conftest import same_as_golden
 
 IMAGE = "--image=registry.example/edgekit/cats:1"
 WAYS = {
-    "deployment": [IMAGE, "--port=9000", "--max-batch=4", "--memory=256"],
+    "deployment": [IMAGE, "--port=9000", "--grpc-port=9001", "--max-batch=4", "--memory=256"],
     "coral": [IMAGE, "--device=coral", "--plugin-image=registry.example/device-manager:1"],
     "jetson": [IMAGE, "--device=jetson", "--name=cats"],
 }
@@ -52,6 +52,7 @@ def test_a_deployment_is_probed_and_shut_in(install, bundle):
     assert container["resources"]["limits"] == {"memory": "256Mi"}
     assert pod["securityContext"]["runAsNonRoot"] and container["securityContext"]["readOnlyRootFilesystem"]
     options = cli.command_line().parse_args(container["args"])
+    assert options.grpc_port == container["ports"][1]["containerPort"] == service["spec"]["ports"][1]["port"] == 9001
     assert options.port == container["ports"][0]["containerPort"] == service["spec"]["ports"][0]["port"] == 9000
     mounts = {m["name"]: m["mountPath"] for m in container["volumeMounts"]}
     secret = next(v["secret"] for v in pod["volumes"] if v["name"] == "token")

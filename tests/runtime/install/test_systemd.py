@@ -174,6 +174,8 @@ def test_what_fails_in_systemctl_is_said(refusal, tmp_path, monkeypatch):
         ([ELSEWHERE, "--host=0.0.0.0"], "there is no token"),
         ([ELSEWHERE, "--host=a b"], "not one word"),
         ([ELSEWHERE, "--port=0"], "another one at each start"),
+        ([ELSEWHERE, "--grpc-port=8080"], "two ports are not one"),
+        ([ELSEWHERE, "--socket=/run/x/y", "--grpc-port=8081", "--host=0.0.0.0"], "there is no token"),
         ([ELSEWHERE, "--port=70000"], "is not between"),
         ([ELSEWHERE, "--queue=0"], "is not between"),
         ([ELSEWHERE, "--name=a/b"], "--name"),
