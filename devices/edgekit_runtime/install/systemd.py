@@ -71,8 +71,8 @@ def plan(options: argparse.Namespace, wanted: Settings) -> Plan:
     if not files:
         raise UsageError("there is nothing to install", "give bundles, --store, --fleet or --watch")
     notes = [f"{path} is not on this machine" for path in wanted.missing]
-    if wanted.token_file or options.fleet_token_file:
-        notes.append("a token from a file needs systemd 247 or later (LoadCredential); the file may be for root alone")
+    if any("\nLoadCredential=" in text for text in files.values()):
+        notes.append("handing over a token needs systemd 247 or later; its file may be for root alone")
     if "jetson" in wanted.devices or "coral" in wanted.devices or "coral-usb" in wanted.devices:
         notes.append(
             "the accelerator's device nodes are from its makers' documentation; no board has tried these units"
@@ -153,12 +153,12 @@ def _watch(options: argparse.Namespace, wanted: Settings, words: Sequence[str]) 
 
 
 def _token(path: Optional[str], name: str, options: argparse.Namespace) -> tuple[list[str], str]:
-    """Words, and the setting that lets the service's own user read a file that is for root alone."""
+    """Words, and the setting that lets a user of the service's own read a file that is for root alone."""
     if path is None:
         return [], ""
     if not _PLAIN.fullmatch(path):
         raise UsageError(f"{path:.200} has more than letters, digits and ./@+-_ in it", "rename the token's file")
-    if options.user:
+    if options.user or options.run_as is not None:
         return [f"--token-file={path}"], ""
     return [Raw(f"--token-file=${{CREDENTIALS_DIRECTORY}}/{name}")], f"LoadCredential={name}:{path}"
 

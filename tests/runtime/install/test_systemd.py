@@ -51,7 +51,7 @@ WAYS = {
               "--fleet-token-file=/etc/edgekit/enrol", "--watch=/etc/edgekit/camera.toml", "--device=camera"],
     "jetson": [ELSEWHERE, "--device=jetson"],
     "coral": [ELSEWHERE, "--device=coral", "--device=coral-usb"],
-    "home": ["/home/pi/cats.edgekit", "--run-as=pi"],
+    "home": ["/home/pi/cats.edgekit", "--run-as=pi", "--host=0.0.0.0", "--token-file=/etc/edgekit/token"],
     "user": [ELSEWHERE, "--user"],
 }  # fmt: skip
 
