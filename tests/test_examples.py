@@ -34,6 +34,14 @@ def test_pytorch_to_jetson_and_its_onnx_again(tmp_path):
     assert "onnx-int8" in printed and "requantized.edgekit" in printed
 
 
+@pytest.mark.tool("systemd-analyze")
+def test_a_service_on_a_jetson(tmp_path):
+    printed = run("jetson_service.py", tmp_path)
+    assert "self-test passed" in printed and "systemd takes edgekit-serve.service" in printed
+    assert float(re.search(r"exposure level for \S+: ([\d.]+)", printed)[1]) <= 2.0
+    assert "DeviceAllow=char-nvidia* rw" in (tmp_path / "units/edgekit-serve.service").read_text()
+
+
 def test_keras_to_pi(tmp_path):
     printed = run("keras_to_pi.py", tmp_path)
     assert "tflite-int8" in printed and printed.count("saw") == 3

@@ -149,6 +149,7 @@ def test_the_device_wheel_brings_the_probe_models_and_its_types_and_nothing_else
     with zipfile.ZipFile(wheel) as content:
         names = content.namelist()
     assert {"edgekit_runtime/py.typed", "edgekit_runtime/backends/probes/double.onnx"} <= set(names)
+    assert "edgekit_runtime/install/templates/system.service" in names
     assert "edgekit_runtime/backends/probes/double.tflite" in names
     assert {n.split("/")[0].split("-")[0] for n in names} == {"edgekit_runtime"}
     assert any(n.endswith("licenses/LICENSE") for n in names)

@@ -13,7 +13,9 @@ from typing import Any, Optional
 from edgekit_runtime import __version__
 from edgekit_runtime.agent import command as agent
 from edgekit_runtime.errors import EdgekitError
+from edgekit_runtime.install import command as install
 from edgekit_runtime.serve import command as serving
+from edgekit_runtime.top import command as top
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -50,6 +52,8 @@ def command_line() -> argparse.ArgumentParser:
     shown.add_argument("bundle", help="the .edgekit file")
     agent.add(verbs, common)
     verbs.add_parser("doctor", parents=[common], help="run a one-operation model on every back end")
+    top.add(verbs, common)
+    install.add(verbs, common)
     return parser
 
 
@@ -236,4 +240,6 @@ _VERBS = {
     "inspect": _inspect,
     "agent": agent.run,
     "doctor": _doctor,
+    "top": top.run,
+    "install": install.run,
 }

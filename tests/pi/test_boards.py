@@ -133,10 +133,12 @@ COMPILED = ("test_plain.py",)
 """This machine's compiler is there, the board's is not."""
 PROCESSES = ("serve/test_supervision.py", "serve/test_soak.py", "serve/test_monitoring.py")
 """Start dozens of processes, each of which takes seconds to import numpy here; `serve/test_processes.py` is not left out."""
+SERVICES = ("install", "top/test_top.py")
+"""Text that is the same on every machine and tools that are not on the board; a terminal beside a server of its own."""
 LEFT_OUT = {
-    "pi64": (*SLOW, *COMPILED, *PROCESSES),
+    "pi64": (*SLOW, *COMPILED, *PROCESSES, *SERVICES),
     # hypothesis draws no floats where denormals are flushed, and XNNPACK clamps infinities there
-    "pi32": (*SLOW, *COMPILED, *PROCESSES, "serve/test_app.py", "serve/test_protocol.py"),
+    "pi32": (*SLOW, *COMPILED, *PROCESSES, *SERVICES, "serve/test_app.py", "serve/test_protocol.py"),
 }
 
 

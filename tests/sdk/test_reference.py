@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from edgekit.data import Dataset, Sample
 from edgekit.evaluate import evaluate
 from edgekit.evaluate.reference import confidence_table, monitoring_reference, quantiles
+from edgekit_runtime.monitor.sketch import Sketch
 from edgekit_runtime.monitor.watching import OTHERS
 from edgekit_runtime.plain import encode
 
@@ -79,6 +80,18 @@ def test_a_table_with_gaps_and_text():
     assert list(found.outputs) == ["calm", "storm"] and found.outputs["storm"].mean == pytest.approx(0.7)
     assert [(b.samples, b.accuracy) for b in found.confidence] == [(20, 0.25)]
     json.dumps(encode(found), allow_nan=False)
+
+
+def test_numbers_as_text_are_numbers_here_as_on_the_device():
+    values = ["1.5", " 2 ", "", None, "hall", 4, True, float("nan"), "nan", "1e3", 10**400]
+    made = [Sample(str(i), float(i), f"{i:064x}", {"x": v}) for i, v in enumerate(values)]
+    data = Dataset("table", "regression", (), {"train": made, "test": []}, columns=("x",))
+    found = monitoring_reference(Answers(lambda raw: [0.0]), made, [], "regression", data).inputs["x"]
+    sketch = Sketch(found.edges)
+    for value in values:
+        sketch.add_raw(value)
+    assert (found.edges[0], found.edges[-1]) == (1.0, 1000.0) and sketch.count == 5 and not sketch.under + sketch.over
+    assert found.nulls == pytest.approx((sketch.nulls + sketch.unseen) / len(values)) and sketch.unseen == 2
 
 
 def test_a_finished_evaluation_is_not_run_again():

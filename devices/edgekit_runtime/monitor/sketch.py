@@ -12,6 +12,20 @@ from edgekit_runtime.manifest import ConfidenceBin
 from edgekit_runtime.plain import PlainDataError
 
 
+def number(value: Any) -> float:
+    """A value of a table as a number: of a number, or of a number as text; NaN for nothing or an empty text.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return math.nan
+    try:
+        return float(value)
+    except (TypeError, OverflowError) as error:
+        raise ValueError(f"{value!r:.40} is no number") from error
+
+
 @dataclass
 class Sketch:
     """How values fall into the reference's bins, and what the bins cannot show.
@@ -68,15 +82,12 @@ class Sketch:
 
     def add_raw(self, value: Any) -> None:
         """Count one value of a table as its user has it: a number, a number as text, nothing, or something else."""
-        if value is None or (isinstance(value, str) and not value.strip()):
-            self.nulls += 1
-            return
         try:
-            number = float(value)
-        except (TypeError, ValueError, OverflowError):
+            read = number(value)
+        except ValueError:
             self.unseen += 1
             return
-        self.add(number)
+        self.add(read)
 
     def merge(self, other: Sketch) -> Sketch:
         """A sketch of both's values.

@@ -24,7 +24,11 @@ _LIMITS = {
 
 def add(verbs: Any, common: argparse.ArgumentParser) -> None:
     """Register the verb."""
-    server = verbs.add_parser("serve", parents=[common], help="answer over HTTP until told to stop")
+    flags(verbs.add_parser("serve", parents=[common], help="answer over HTTP until told to stop"))
+
+
+def flags(server: argparse.ArgumentParser) -> None:
+    """What a server can be told; `install` takes the same."""
     server.add_argument("bundles", nargs="*", help="the .edgekit files")
     server.add_argument("--store", help="folder of a store: every slot's current bundle is served")
     server.add_argument("--host", default="127.0.0.1", help="interface to listen on; beyond loopback a token is needed")
@@ -51,16 +55,25 @@ def add(verbs: Any, common: argparse.ArgumentParser) -> None:
     server.add_argument("--window", type=float, default=300.0, help="seconds of a monitoring window")
 
 
+def check(options: argparse.Namespace) -> None:
+    """Hold every number to its limits.
+
+    Raises:
+        UsageError: One is beyond them.
+    """
+    for name, (least, most) in _LIMITS.items():
+        value = getattr(options, name)
+        if value is not None and not least <= value <= most:
+            raise UsageError(f"--{name.replace('_', '-')} {value} is not between {least} and {most}")
+
+
 def run(options: argparse.Namespace) -> int:
     """Serve until told to stop."""
     from edgekit_runtime.serve.models import Opening, Repository
     from edgekit_runtime.serve.server import Address, read_token, serve, with_grpc
     from edgekit_runtime.signing import pinned_keys
 
-    for name, (least, most) in _LIMITS.items():
-        value = getattr(options, name)
-        if value is not None and not least <= value <= most:
-            raise UsageError(f"--{name.replace('_', '-')} {value} is not between {least} and {most}")
+    check(options)
     if not options.bundles and options.store is None:
         raise UsageError("there is nothing to serve", "give bundles or --store")
 

@@ -11,6 +11,7 @@ import numpy as np
 from edgekit.data import Dataset, Sample
 from edgekit.evaluate.evaluation import Evaluation, per_class
 from edgekit_runtime.manifest import ConfidenceBin, Monitoring, Quantiles
+from edgekit_runtime.monitor.sketch import number
 from edgekit_runtime.monitor.watching import OTHERS, chosen
 from edgekit_runtime.runtime import Runtime
 from edgekit_runtime.specification.pictures import decode_picture
@@ -42,8 +43,16 @@ def _inputs(kind: str, raw: Any) -> dict[str, float]:
 
         return sound_summary(read_wav(raw)[0])
     if kind == "table" and isinstance(raw, Mapping):
-        return {k: float(v) if isinstance(v, (int, float)) else float("nan") for k, v in raw.items()}
+        return {name: _number(value) for name, value in raw.items()}
     return {}
+
+
+def _number(value: Any) -> float:
+    """As the monitor on the device reads it; NaN for what is no number."""
+    try:
+        return number(value)
+    except ValueError:
+        return float("nan")
 
 
 def _row(scores: Any) -> np.ndarray | None:
