@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import ipaddress
 import os
-import shutil
 import ssl
 import time
 import urllib.parse
@@ -133,7 +132,8 @@ class Link:
         if have > size:
             target.unlink()
             have = 0
-        free = shutil.disk_usage(target.parent).free
+        disk = os.statvfs(target.parent)
+        free = disk.f_bavail * disk.f_frsize
         if size - have + _RESERVE > free:
             raise EdgekitError(
                 f"{size - have:,} bytes are to come and {free:,} are free in {target.parent}", "make room on the device"
