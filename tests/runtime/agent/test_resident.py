@@ -12,7 +12,7 @@ from edgekit_runtime.agent import protocol as p
 from edgekit_runtime.agent import talk
 from edgekit_runtime.agent.hands import Hands
 from edgekit_runtime.agent.link import Link
-from edgekit_runtime.agent.machine import Swap, Underway
+from edgekit_runtime.agent.machine import Clean, Swap, Underway
 from edgekit_runtime.agent.resident import Agent
 from edgekit_runtime.agent.serving import Serving
 from edgekit_runtime.agent.store import Slot, Store
@@ -197,6 +197,15 @@ def test_a_journal_outlives_the_agent_and_a_broken_one_is_set_aside(begin, fleet
     (again._folder / ".journal.json.0123456789ab.part").write_bytes(b"of a writer that was killed")
     assert begin(fleet.url, Clock()).machine.jobs() == ()
     assert (again._folder / "journal.json.broken").exists() and not list(again._folder.glob("*.part"))
+
+
+def test_cleaning_leaves_the_journal_that_is_just_being_written(begin, fleet):
+    agent = begin(fleet.url, Clock())
+    journal, part = agent._folder / ".journal.json.0123456789ab.part", agent._folder / f"{A}.part"
+    for path in (journal, part):
+        path.write_bytes(b"half")
+    agent._hands._clean(Clean(), threading.Event())
+    assert journal.exists() and not part.exists()
 
 
 def test_windows_are_taken_once_they_are_on_the_disk(begin, fleet, monkeypatch):
