@@ -43,10 +43,11 @@ def run(options: argparse.Namespace) -> int:
     """Go on until told to stop."""
     from edgekit_runtime.agent.link import Link
     from edgekit_runtime.agent.protocol import check_device
-    from edgekit_runtime.agent.resident import Agent, Settings
+    from edgekit_runtime.agent.resident import Agent
     from edgekit_runtime.agent.server_process import ServerProcess
     from edgekit_runtime.agent.serving import Serving
     from edgekit_runtime.agent.store import Store
+    from edgekit_runtime.agent.talk import Settings
     from edgekit_runtime.signing import KEYS_VARIABLE, pinned_keys
 
     keys = tuple(options.key) or tuple(k for k in os.environ.get(KEYS_VARIABLE, "").split(os.pathsep) if k)
@@ -81,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _token(path: Optional[str]) -> Optional[str]:
     if path is None:
-        return os.environ.get(TOKEN_VARIABLE) or None
+        return os.environ.pop(TOKEN_VARIABLE, "") or None  # children, which run models, need not know it
     try:
         return Path(path).read_text("ascii").strip() or None
     except (OSError, ValueError) as error:

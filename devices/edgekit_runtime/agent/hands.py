@@ -93,7 +93,7 @@ class Hands:
                 self._todo.put((effect, self._stop))
 
     def news(self, timeout: float) -> list[News]:
-        """What effects came to since the last call; waits so many seconds for the first of them."""
+        """What effects came to, and was told, since the last call; waits so many seconds for the first of it."""
         found = []
         try:
             found.append(self._news.get(timeout=timeout))
@@ -101,6 +101,10 @@ class Hands:
                 found.append(self._news.get_nowait())
         except queue.Empty:
             return found
+
+    def tell(self, news: News) -> None:
+        """News from elsewhere, in its turn."""
+        self._news.put(news)
 
     def close(self, timeout: float = 10.0) -> None:
         """Give up what is underway and end the thread."""
@@ -229,7 +233,7 @@ class Hands:
 
     def _clean(self, effect: machine.Clean, stop: threading.Event) -> None:
         gone = self._tools.store.clean()
-        for part in (self._tools.store.root / "agent").glob("*.part"):
+        for part in (self._tools.store.root / "agent").glob("[0-9a-f]*.part"):  # and not the journal's, just written
             part.unlink(missing_ok=True)
         if gone:
             _LOG.info("removed %s", ", ".join(d[:16] for d in gone))

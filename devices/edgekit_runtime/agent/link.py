@@ -6,8 +6,8 @@ import contextlib
 import http.client
 import ipaddress
 import os
-import shutil
 import ssl
+import time
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,7 +96,7 @@ class Link:
         try:
             connection.request("POST", self._base + path, body, head)
             response = connection.getresponse()
-            content = response.read(MAX_MESSAGE + 1)
+            content = self._whole(response)
         except (OSError, http.client.HTTPException) as error:
             raise Unreachable(f"{self.url} does not answer ({_why(error)})") from error
         finally:
@@ -132,7 +132,8 @@ class Link:
         if have > size:
             target.unlink()
             have = 0
-        free = shutil.disk_usage(target.parent).free
+        disk = os.statvfs(target.parent)
+        free = disk.f_bavail * disk.f_frsize
         if size - have + _RESERVE > free:
             raise EdgekitError(
                 f"{size - have:,} bytes are to come and {free:,} are free in {target.parent}", "make room on the device"
@@ -145,7 +146,7 @@ class Link:
             connection.request("GET", self._base + path, None, head)
             response = connection.getresponse()
             if response.status not in (200, 206):
-                self._check(response, response.read(MAX_MESSAGE))
+                self._check(response, self._whole(response))
             if response.status == 200:  # from the beginning again
                 have = 0
             elif not (response.getheader("Content-Range") or "").startswith(f"bytes {have}-"):
@@ -156,7 +157,7 @@ class Link:
                 with _writing(target):
                     out.truncate(have)
                     out.seek(have)
-                while block := response.read(min(_BLOCK, size - have + 1)):
+                while block := response.read1(min(_BLOCK, size - have + 1)):  # what is there, so that it can be stopped
                     have += len(block)
                     if have > size:
                         raise Refusal(f"{self.url} sends more than {size:,} bytes for {path}")
@@ -174,6 +175,15 @@ class Link:
             connection.close()
         if have < size:
             raise Unreachable(f"{self.url} broke off after {have:,} of {size:,} bytes")
+
+    def _whole(self, response: http.client.HTTPResponse) -> bytes:
+        """The reply; a server that sends it byte by byte is not waited for without end."""
+        until, content = time.monotonic() + 2 * self._timeout, b""
+        while len(content) <= MAX_MESSAGE and (block := response.read1(_BLOCK)):
+            content += block
+            if time.monotonic() > until:
+                raise TimeoutError(f"its reply took longer than {2 * self._timeout:g} s")
+        return content
 
     def _connect(self) -> http.client.HTTPConnection:
         if self._tls is not None:

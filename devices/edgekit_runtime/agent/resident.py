@@ -4,33 +4,27 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import platform
 import random
-import secrets
-import socket
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from hashlib import sha256
-from pathlib import Path
 from typing import Any, Callable, Optional
 
-from edgekit_runtime import __version__, notify
+from edgekit_runtime import notify
 from edgekit_runtime.agent import protocol
 from edgekit_runtime.agent.hands import Hands, Tools
-from edgekit_runtime.agent.link import Link, Refusal, Unreachable
-from edgekit_runtime.agent.machine import Effect, Figures, Machine
-from edgekit_runtime.agent.protocol import SOAKING, Enroll, Enrolled, Orders, Poll, ProtocolError, Report, Reports
+from edgekit_runtime.agent.link import Link
+from edgekit_runtime.agent.machine import Effect, Figures, Machine, Swap
+from edgekit_runtime.agent.protocol import SOAKING, Orders
 from edgekit_runtime.agent.server_process import ServerProcess
 from edgekit_runtime.agent.serving import Counts, Serving, ServingError, figures
 from edgekit_runtime.agent.store import Store, StoreError
+from edgekit_runtime.agent.talk import Settings, Talk
 from edgekit_runtime.atomic import replacing
 from edgekit_runtime.errors import EdgekitError
 from edgekit_runtime.monitor.device import Device
 from edgekit_runtime.monitor.device import Health as Read
-from edgekit_runtime.monitor.outbox import Outbox, boot_id
+from edgekit_runtime.monitor.outbox import MAX_BODY, Outbox
 from edgekit_runtime.plain import PlainDataError, encode
 
 _LOG = logging.getLogger("edgekit_runtime")
@@ -39,24 +33,6 @@ _FIRST_WAIT, _LONGEST_WAIT = 5.0, 3600.0  # seconds until a poll that failed is 
 _JITTER = 0.2  # share by which waits differ, so that a thousand devices do not poll at once
 _OBSERVE = 1.0  # seconds between looks at a bundle that soaks
 _COLLECT = 30.0  # seconds between looks at the server's windows and at what is degraded
-_BATCH = 50
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What an agent is told.
-
-    Attributes:
-        device: Its name.
-        token: The enrolment token; None once it is enrolled.
-        groups: Groups that it wants to be in.
-        poll_seconds: How often it polls; None for what the server says.
-    """
-
-    device: str
-    token: Optional[str] = None
-    groups: tuple[str, ...] = ()
-    poll_seconds: Optional[float] = None
 
 
 class Agent:
@@ -85,19 +61,27 @@ class Agent:
         allow_unsigned: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._settings, self._store, self._link, self._serving, self._server = settings, store, link, serving, server
+        self._settings, self._store, self._serving, self._server = settings, store, serving, server
         self._clock, self._random = clock, random.Random()  # noqa: S311 - for jitter
         self._folder = store.root / "agent"
-        self._secret = _secret(self._folder / "secret")
-        self._boot, self._sequence = f"{boot_id()}.{secrets.token_hex(4)}", 0
-        self._enrolled = self._known_to() == link.url
+        for leftover in self._folder.glob(".*.part"):  # of writers that were killed
+            leftover.unlink(missing_ok=True)
         self._poll_seconds = settings.poll_seconds or 60.0
         self._failures = 0
-        self._facts: Mapping[str, str] = {}
+        self._talking = self._urgent = False
         self._device = Device(disk=store.root)
         self.outbox = Outbox(self._folder / "outbox.db", settings.device)
+        self._talk = Talk(
+            settings,
+            link,
+            self.outbox,
+            self._folder,
+            stand=lambda: (self._slots(), _health(self._device.read())),
+            took=lambda orders: self._hands.tell(lambda m: self._took(m, orders)),
+            finished=lambda problem: self._hands.tell(lambda _machine: self._said(problem)),
+        )
         self.machine = self._load_journal()
-        self._hands = Hands(Tools(store, link, serving, self._authorization, keys, allow_unsigned))
+        self._hands = Hands(Tools(store, link, serving, self._talk.authorization, keys, allow_unsigned))
         self._cursors: dict[str, str] = {}
         self._degraded: dict[str, str] = {}
         self._told: dict[str, str] = {}
@@ -146,8 +130,10 @@ class Agent:
         if now >= self._due["collect"]:
             self._due["collect"] = now + _COLLECT
             self._collect()
-        if now >= self._due["poll"]:
-            self._due["poll"] = now + self._poll()
+        # news goes at once, but not while the server is gone or wants to be left alone
+        if not self._talking and (now >= self._due["poll"] or (self._urgent and not self._failures)):
+            self._talking, self._urgent = True, False
+            self._talk.begin(self.machine.jobs())
 
     # -- deciding --------------------------------------------------------------------------------------------------
 
@@ -157,14 +143,19 @@ class Agent:
         effects = news(self.machine)
         after = self.machine.to_plain()
         if effects or _stages(before) != _stages(after):
-            self._save_journal(after)
+            why = self._save_journal(after)
+            swap = next((e for e in effects if isinstance(e, Swap)), None)
+            if why and swap is not None:
+                # after a power cut nobody would know what to go back to
+                self._apply(lambda m: m.failed(swap.job.job, why))
+                return
         for job in self.machine.jobs():
             if self._told.get(job.job) != job.state:
                 self._told[job.job] = job.state
                 _LOG.info("job %s: %s%s", job.job, job.state, f" ({job.detail})" if job.detail else "")
                 notify.status(f"job {job.job}: {job.state}")
-                self._keep("state", {"kind": "job", **encode(job)})
-                self._due["poll"] = min(self._due["poll"], self._clock()) if hasattr(self, "_due") else 0.0
+                self._keep(("state", {"kind": "job", **encode(job)}))
+                self._urgent = True
         self._hands.do(effects)
 
     def _observe(self) -> None:
@@ -183,90 +174,61 @@ class Agent:
 
     # -- reporting -------------------------------------------------------------------------------------------------
 
-    def _keep(self, priority: str, body: Mapping[str, Any]) -> None:
-        self.outbox.put([(priority, json.dumps(body, separators=(",", ":")).encode())])
+    def _keep(self, *messages: tuple[str, Mapping[str, Any]]) -> bool:
+        """Into the outbox, in one commit; False where they are not on the disk."""
+        fit = []
+        for priority, body in messages:
+            try:
+                content = json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
+            except ValueError:
+                _LOG.error("a %s is not reported: it holds numbers that JSON has not", body.get("kind"))
+                continue
+            if len(content) > MAX_BODY:
+                _LOG.error("a %s of %d bytes is not reported: %d may be", body.get("kind"), len(content), MAX_BODY)
+                continue
+            fit.append((priority, content))
+        return not fit or bool(self.outbox.put(fit))
 
     def _collect(self) -> None:
         """Closed windows and what is degraded, into the outbox."""
         try:
             running = self._serving.running()
-            for slot in running:
-                windows, cursor = self._serving.windows(slot, self._cursors.get(slot, ""))
-                for window in windows:
-                    self._keep("sketch", {"kind": "window", "slot": slot, **window})
-                self._cursors[slot] = cursor
         except ServingError:
             return
         for slot, runs in running.items():
             if runs.degraded != self._degraded.get(slot, ""):
-                self._degraded[slot] = runs.degraded
-                self._keep("alarm", {"kind": "alarm", "slot": slot, "sentence": runs.degraded or "it is well again"})
+                said = {"kind": "alarm", "slot": slot, "sentence": runs.degraded or "it is well again"}
+                if self._keep(("alarm", said)):
+                    self._degraded[slot] = runs.degraded
+            try:
+                windows, cursor = self._serving.windows(slot, self._cursors.get(slot, ""))
+            except ServingError:
+                continue  # not monitored, or just gone
+            if self._keep(*(("sketch", {"kind": "window", "slot": slot, **w}) for w in windows)):
+                self._cursors[slot] = cursor  # the server forgets them when it is asked next
 
-    def _poll(self) -> float:
-        """Talk to the server; seconds until it is time again."""
-        try:
-            if not self._enrolled:
-                self._enroll()
-            orders = self._link.call("/api/v1/poll", self._state(), Orders, self._authorization())
-            self._facts = _facts()
-            if self._settings.poll_seconds is None:
-                self._poll_seconds = min(max(orders.poll_seconds, 1.0), 86400.0)
-            self._apply(lambda m: m.orders(orders))
-            for number in orders.settled:
-                self._told.pop(number, None)
-            self._send()
-        except (Unreachable, Refusal, ProtocolError, EdgekitError) as error:
-            return self._trouble(error)
-        self._failures = 0
-        return self._varied(self._poll_seconds)
+    def _took(self, machine: Machine, orders: Orders) -> list[Effect]:
+        if self._settings.poll_seconds is None:
+            self._poll_seconds = min(max(orders.poll_seconds, 1.0), 86400.0)
+        for number in orders.settled:
+            self._told.pop(number, None)
+        return machine.orders(orders)
 
-    def _trouble(self, error: EdgekitError) -> float:
-        if isinstance(error, Refusal) and error.status == 401 and self._enrolled:
-            self._enrolled = False  # the server has forgotten this device: it makes itself known again
-        self._failures += 1
-        wait = min(_FIRST_WAIT * 2 ** min(self._failures - 1, 20), max(_LONGEST_WAIT, self._poll_seconds))
-        wait = max(self._varied(wait), getattr(error, "after", 0.0))
-        _LOG.warning("%s; trying again in %.0f s", error, wait)
-        return wait
+    def _said(self, problem: Optional[EdgekitError]) -> list[Effect]:
+        """An exchange with the fleet server is over."""
+        self._talking = False
+        if problem is None:
+            self._failures, wait = 0, self._varied(self._poll_seconds)
+        else:
+            self._failures += 1
+            wait = min(_FIRST_WAIT * 2 ** min(self._failures - 1, 20), max(_LONGEST_WAIT, self._poll_seconds))
+            wait = max(self._varied(wait), getattr(problem, "after", 0.0))
+            _LOG.warning("%s; trying again in %.0f s", problem, wait)
+        self._due["poll"] = self._clock() + wait
+        return []
 
     def _varied(self, seconds: float) -> float:
         return seconds * self._random.uniform(1 - _JITTER, 1 + _JITTER)
-
-    def _enroll(self) -> None:
-        if self._settings.token is None:
-            raise Refusal(f"{self._link.url} does not know this device, and there is no token", "give --token-file")
-        asked = Enroll(
-            self._settings.device, sha256(self._secret.encode()).hexdigest(), self._settings.groups, _facts()
-        )
-        said = self._link.call("/api/v1/enroll", asked, Enrolled, self._settings.token)
-        self._poll_seconds = self._settings.poll_seconds or min(max(said.poll_seconds, 1.0), 86400.0)
-        self._enrolled = True
-        with replacing(self._folder / "enrolled") as out:
-            out.write(self._link.url.encode())
-
-    def _known_to(self) -> str:
-        try:
-            return (self._folder / "enrolled").read_text("utf-8")
-        except (OSError, ValueError):
-            return ""
-
-    def _authorization(self) -> str:
-        return f"{self._settings.device}:{self._secret}"
-
-    def _state(self) -> Poll:
-        self._sequence += 1
-        facts = _facts()
-        return Poll(
-            self._settings.device,
-            self._boot,
-            self._sequence,
-            time.time(),
-            self._slots(),
-            self.machine.jobs(),
-            _health(self._device.read()),
-            facts if facts != self._facts else {},
-            {name: n for name, n in self.outbox.dropped().items() if n},
-        )
 
     def _slots(self) -> dict[str, protocol.Running]:
         """What answers, and what each slot could go back to; slots of a server that is down are there all the same."""
@@ -289,34 +251,18 @@ class Agent:
                 )
         return running
 
-    def _send(self) -> None:
-        """What waits in the outbox, in batches, until the server has it all."""
-        while messages := self.outbox.peek(_BATCH):
-            reports = []
-            for message in messages:
-                body = json.loads(message.body)
-                reports.append(Report(message.boot, message.sequence, message.priority, message.made, body))
-            said = self._link.call(
-                "/api/v1/reports",
-                Reports(self._settings.device, tuple(reports)),
-                protocol.Received,
-                self._authorization(),
-            )
-            first = messages[0]
-            reached = [self.outbox.acknowledge(boot, n) for boot, n in said.acknowledged.items()]
-            after = self.outbox.peek(1)
-            if not reached or (after and (after[0].boot, after[0].sequence) == (first.boot, first.sequence)):
-                return  # the server did not take them; another time
-
     # -- the journal -----------------------------------------------------------------------------------------------
 
-    def _save_journal(self, content: Mapping[str, Any]) -> None:
+    def _save_journal(self, content: Mapping[str, Any]) -> str:
+        """Why it cannot be written; empty if it is."""
         try:
             with replacing(self._folder / "journal.json") as out:
                 out.write(json.dumps(content).encode())
         except OSError as error:
-            # without it a power cut would find the slot as the last journal says, which is older, and begin there
-            _LOG.error("cannot write the agent's journal (%s)", error.strerror or error)
+            why = f"the agent's journal cannot be written ({error.strerror or error})"
+            _LOG.error("%s", why)
+            return why
+        return ""
 
     def _load_journal(self) -> Machine:
         path = self._folder / "journal.json"
@@ -336,42 +282,6 @@ def _stages(plain: Mapping[str, Any]) -> Any:
     underway = plain.get("underway") or {}
     rest = {k: v for k, v in underway.items() if k not in ("elapsed", "progress", "returning")}
     return rest, plain.get("ended"), plain.get("settled"), int(float(underway.get("elapsed", 0.0)) / 30)
-
-
-def _secret(path: Path) -> str:
-    """The device's secret, made when there is none."""
-    try:
-        found = path.read_text("ascii").strip()
-        if len(found) >= 32:
-            return found
-    except (OSError, ValueError):
-        pass
-    made = secrets.token_urlsafe(32)
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "w") as out:
-            out.write(made)
-            out.flush()
-            os.fsync(out.fileno())
-    except OSError as error:
-        raise EdgekitError(f"cannot write the device's secret {path} ({error.strerror or error})") from error
-    return made
-
-
-def _facts() -> dict[str, str]:
-    """What this device is."""
-    try:
-        board = Path("/proc/device-tree/model").read_text("utf-8").strip("\0\n ")
-    except (OSError, ValueError):
-        board = ""
-    return {
-        "board": board,
-        "machine": platform.machine(),
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "runtime": __version__,
-        "host": socket.gethostname(),
-    }
 
 
 def _health(read: Read) -> protocol.Health:

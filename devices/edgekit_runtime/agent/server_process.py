@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -25,8 +26,8 @@ class ServerProcess:
     """
 
     def __init__(self, store: Path, socket: Path, arguments: Sequence[str], clock: Callable[[], float]) -> None:
-        self._command = [sys.executable, "-m", "edgekit_runtime", "serve", "--store", str(store)]
-        self._command += ["--socket", str(socket), *arguments]
+        self._command = [sys.executable, "-m", "edgekit_runtime.agent.server_child", str(os.getpid())]
+        self._command += ["--store", str(store), "--socket", str(socket), *arguments]
         self._clock = clock
         self._child: Optional[subprocess.Popen[bytes]] = None
         self._started = 0.0

@@ -160,12 +160,14 @@ class Store:
         return self._write(name, Slot(before.previous))
 
     def restore(self, name: str, slot: Optional[Slot]) -> None:
-        """Put a slot to what it was; None takes it away.
+        """Put a slot to what it was; None takes it away. A previous bundle that is gone is left out.
 
         Raises:
             StoreError: A bundle is not there any more, or the slot cannot be written.
         """
         if slot is not None:
+            if slot.previous is not None and not self.has(slot.previous):
+                slot = Slot(slot.current)
             self._write(name, slot)
             return
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -67,12 +66,9 @@ class Health:
 
 def vcgencmd() -> Optional[str]:
     """What ``vcgencmd get_throttled`` prints; None where there is no such program or it fails."""
-    program = shutil.which("vcgencmd")
-    if program is None:
-        return None
     try:
         done = subprocess.run(
-            [program, "get_throttled"], capture_output=True, text=True, timeout=_VCGENCMD_SECONDS, check=True
+            ["vcgencmd", "get_throttled"], capture_output=True, text=True, timeout=_VCGENCMD_SECONDS, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sqlite3
 import threading
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +62,7 @@ def boot_id(path: Path = Path("/proc/sys/kernel/random/boot_id")) -> str:
     try:
         return path.read_text("ascii").strip()
     except (OSError, ValueError):
-        return str(uuid.uuid4())
+        return os.urandom(16).hex()
 
 
 class Outbox:
@@ -213,7 +213,7 @@ class Outbox:
             with _transaction(connection):
                 for statement in _SCHEMA.split(";\n"):
                     connection.execute(statement)
-                connection.execute("INSERT OR IGNORE INTO store VALUES ('id', ?)", (uuid.uuid4().hex[:8],))
+                connection.execute("INSERT OR IGNORE INTO store VALUES ('id', ?)", (os.urandom(4).hex(),))
             (self._store,) = connection.execute("SELECT value FROM store WHERE name = 'id'").fetchone()
             if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
                 raise sqlite3.DatabaseError("its check failed")

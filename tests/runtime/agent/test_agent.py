@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import stat
 import subprocess
@@ -128,7 +129,7 @@ def test_from_nothing_to_a_bundle_that_answers_and_on_to_the_next(board, tmp_pat
     assert board.end("5") == "REJECTED" and "for slot 'cats'" in fleet.detail("5")
     assert board.runs() == second == board.store.slot("double").current
     fleet.wait(lambda: fleet.states("5")[-1:] == ["REJECTED"])
-    assert not board.store.has(wrong) and list((board.root / "agent").glob("*.part")) == []
+    assert not board.store.has(wrong) and list((board.root / "agent").glob("[0-9a-f]*.part")) == []
     numbers = [n for _, n in sorted(fleet.reports)]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), "every report, once"
 
@@ -150,6 +151,52 @@ def test_an_agent_that_is_killed_at_any_state_goes_on(board, tmp_path):
         assert board.end(job.job) == "SUCCEEDED", fleet.detail(job.job)
         board.answers()
         assert board.runs() == digest
+
+
+def children(process: int) -> list[int]:
+    """Process numbers of a process's children."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(") ")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == process:
+            found.append(int(folder.name))
+    return found
+
+
+def test_an_agent_that_is_killed_alone_takes_its_server_with_it(board, tmp_path):
+    """Else two servers would hold every model, and nobody watch one of them."""
+    fleet = board.fleet
+    content, old = bundle(tmp_path, "old")
+    fleet.order("1", "double", content, old, soak=QUICK)
+    assert board.end("1") == "SUCCEEDED", fleet.detail("1")
+    (server,) = children(board.process.pid)
+    handle = os.pidfd_open(server)
+    board.process.kill()
+    board.process.wait()
+    assert select.select([handle], [], [], 30)[0], "the server lives on"
+    os.close(handle)
+    board.start()
+    board.answers()
+    assert board.runs() == old and server not in children(board.process.pid)
+
+
+def test_a_bundle_whose_process_dies_while_it_soaks_is_sent_back(board, tmp_path):
+    fleet = board.fleet
+    content, old = bundle(tmp_path, "old")
+    fleet.order("1", "double", content, old, soak=QUICK)
+    assert board.end("1") == "SUCCEEDED", fleet.detail("1")
+    content, new = bundle(tmp_path, "new")
+    fleet.order("2", "double", content, new, soak=Soak(seconds=3600.0))
+    fleet.wait(lambda: fleet.state("2") == "SOAKING")
+    fleet.wait(lambda: fleet.polls[-1].slots["double"].digest == new)
+    (server,) = children(board.process.pid)
+    for worker in children(server):
+        os.kill(worker, signal.SIGKILL)
+    assert board.end("2") == "ROLLED_BACK", fleet.detail("2")
+    assert board.runs() == old == board.store.slot("double").current and fleet.detail("2")
 
 
 def test_a_bundle_that_goes_bad_while_it_soaks_is_sent_back(board, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,25 @@ def test_a_download_is_given_up_when_asked(fleet, tmp_path):
     assert (tmp_path / "part").stat().st_size > 0, "what came is kept"
 
 
+def test_a_download_that_drips_can_be_given_up(fleet, tmp_path):
+    go_on = threading.Event()
+
+    def drip(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(SIZE))
+        handler.end_headers()
+        handler.wfile.write(b"x")
+        go_on.wait(60)
+        handler.close_connection = True
+        return True
+
+    fleet.answer = drip
+    with pytest.raises(Unreachable, match="given up"):
+        fetch(Link(fleet.url, timeout=50), tmp_path / "part", stopped=lambda: True)
+    assert not go_on.is_set() and (tmp_path / "part").read_bytes() == b"x"
+    go_on.set()
+
+
 def test_no_room_is_said_before_the_first_byte(fleet, tmp_path, monkeypatch):
     usage = os.statvfs(tmp_path)
     with pytest.raises(EdgekitError, match=r"bytes are to come and .* are free"):
@@ -126,7 +146,6 @@ def test_a_disk_that_fills_up_on_the_way_is_one_sentence(fleet, tmp_path, monkey
 
 
 def test_a_server_that_says_nothing_is_left(fleet, tmp_path):
-    import threading
 
     release = threading.Event()
 
