@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgekit_runtime.backends import backend, backend_names
+from edgekit_runtime.backends.base import advice
 from edgekit_runtime.errors import MissingRequirement
 
 _CHILD = """
@@ -51,7 +52,7 @@ def probe(name: str, *, timeout: float = 120.0) -> Finding:
     """Run one back end's probe model in a child process, so that a crash there is a finding and not our end."""
     chosen = backend(name)
     version = chosen.version()
-    fix = f'pip install "edgekit-runtime[{chosen.extra}]"'
+    fix = advice(chosen)
     if version is None:
         return Finding(f"back end {name}", "absent", f"{chosen.package} is not installed", fix)
     try:

@@ -9,7 +9,7 @@ from typing import Any, Optional, Union
 
 import numpy as np
 
-from edgekit_runtime.backends import Backend, Session, choose
+from edgekit_runtime.backends import Backend, Session, accelerator_of, choose
 from edgekit_runtime.binding import feeder, fetcher
 from edgekit_runtime.bundle import Bundle
 from edgekit_runtime.errors import BackendError, EdgekitError, MissingRequirement, SpecificationError, UsageError
@@ -81,6 +81,8 @@ class Runtime:
         Without `variant` it is the chosen one on the first of its back ends that is installed. Where none of them is,
         or `backend` cannot open it, the next variant of the bundle that can run takes its place; that is never silent:
         `fallback` says why, and the logger ``edgekit_runtime`` warns (on standard error unless logging is set up).
+        A variant that is made for an accelerator is never replaced so: the CPU takes its place only when it is asked
+        for, by `variant` or `backend`.
 
         Args:
             bundle: Path or opened bundle.
@@ -257,6 +259,10 @@ def _pick(manifest: Manifest, name: Optional[str], backend: Optional[str], trust
             member_to_run(variant, native=found.native, trust=trust)
         except (MissingRequirement, UsageError) as error:
             errors.append(error)
+            if variant is wanted and backend is None and (unit := accelerator_of(wanted.backends)):
+                raise type(error)(
+                    f"variant {wanted.name} is for the {unit} and cannot run here ({error.message})", error.hint
+                ) from error
             continue
         if variant is wanted:
             return variant, found, ""
