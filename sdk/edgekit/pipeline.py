@@ -13,7 +13,7 @@ import numpy as np
 from edgekit import __version__
 from edgekit.assemble import Assembly, member_of
 from edgekit.classic import classic_specification, fit_material
-from edgekit.contract import Candidate, Choice, choose
+from edgekit.contract import Candidate, Choice, choose, holds
 from edgekit.evaluate import Evaluation, evaluate, measured_by_answers, primary_metric
 from edgekit.feeding import feeds, random_probes, source_outputs, user_probes
 from edgekit.fit import misfits
@@ -100,7 +100,7 @@ class _Export:
         format_ = self._format()
         source = self._evaluate_source()
         floating = self._convert(format_)
-        results = [self._measure(r, source) for r in self._variants(floating)]
+        results = [self._held(self._measure(r, source)) for r in self._variants(floating)]
         choice = self._choose(results)
         placement = self._place(self.made[choice.name])
         kept = [r for r in results if plan.keep == "all" or r.variant.name == choice.name]
@@ -355,6 +355,13 @@ class _Export:
         drop = sign * (source.metrics[metric] - measured.metrics[metric])
         variant = replace(result.variant, metrics=measured.metrics, measured_with=interpreter)
         return VariantResult(variant, result.bytes, drop, measured)
+
+    def _held(self, result: VariantResult) -> VariantResult:
+        """Say whether a device may run it in place of the chosen one; a float file that was compared exactly may."""
+        within = holds(result.drop, self.plan.max_drop) if result.drop is not None else None
+        if within is None and result.variant.precision == "fp32":
+            within = True
+        return replace(result, variant=replace(result.variant, within=within))
 
     def _open(self, variant: Variant) -> Runtime:
         """The variant on the first of its interpreters that is installed here."""
