@@ -17,6 +17,9 @@ _BACKENDS = {
     "onnx": "edgekit_runtime.backends.onnx:BACKEND",
     "plain": "edgekit_runtime.backends.plain:BACKEND",
     "edgetpu": "edgekit_runtime.backends.edgetpu:BACKEND",
+    "tensorrt": "edgekit_runtime.backends.tensorrt:BACKEND",
+    "onnx-tensorrt": "edgekit_runtime.backends.onnx_provider:TENSORRT",
+    "onnx-cuda": "edgekit_runtime.backends.onnx_provider:CUDA",
 }
 ENTRY_POINTS = "edgekit_runtime.backends"
 
