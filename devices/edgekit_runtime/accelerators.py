@@ -16,7 +16,8 @@ from edgekit_runtime.finding import Finding
 
 ROOT = Path("/")
 _L4T = "etc/nv_tegra_release"
-# Jetson Linux to JetPack, by NVIDIA's archive pages: https://developer.nvidia.com/embedded/jetson-linux-archive
+# Jetson Linux to JetPack: general knowledge, 2026-11, not looked up; developer.nvidia.com/embedded/jetson-linux-archive
+# is where NVIDIA lists them
 _JETPACK = {"35.1": "5.0.2", "35.2": "5.1", "35.3": "5.1.1", "35.4": "5.1.2", "35.5": "5.1.3", "35.6": "5.1.4",
             "36.2": "6.0 (preview)", "36.3": "6.0", "36.4": "6.1 or 6.2"}  # fmt: skip
 
