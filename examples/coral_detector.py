@@ -3,8 +3,8 @@
     python examples/coral_detector.py FOLDER
 
 With `edgetpu_compiler` on PATH the bundle holds the compiled model, which runs on an Edge TPU and nowhere else, and its
-twin for the CPU. Without it the twin is alone, and the export prints the line to run. Here the twin answers, since it is
-asked for by name; on the board `edgekit-runtime predict BUNDLE PICTURE` takes the Edge TPU or says why it cannot.
+twin for the CPU. Without it the twin is alone, and the export prints the line to run. Here the twin answers, since it
+is asked for by name; on the board `edgekit-runtime predict BUNDLE PICTURE` takes the Edge TPU or says why it cannot.
 """
 
 from __future__ import annotations

@@ -111,9 +111,9 @@ def place(
         from edgekit_converters.placement.jetpack import jetpack as release
         from edgekit_converters.placement.tensorrt import check as held
 
-        known = release(jetpack)
-        found = held(model.path, known.table)
-        return replace(found, notes=(known.in_words(), *found.notes))
+        brings = release(jetpack)
+        found = held(model.path, brings.table)
+        return replace(found, notes=(brings.in_words(), *found.notes))
     if tensorrt is not None:
         if model.format != "onnx":
             raise UsageError(f"--tensorrt is for ONNX files on a Jetson, not for {target.name}", "leave it out")

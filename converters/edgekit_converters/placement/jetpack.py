@@ -31,7 +31,7 @@ class JetPack:
     opset: int
 
     def in_words(self) -> str:
-        """``JetPack 6.2: Python 3.10, CUDA 12.6, cuDNN 9.3, TensorRT 10.3 (ONNX opset up to 20).``"""
+        """As ``JetPack 6.2: Python 3.10, CUDA 12.6, cuDNN 9.3, TensorRT 10.3 (ONNX opset up to 20).`` is."""
         cudnn = f"cuDNN {self.cudnn}, " if self.cudnn else ""
         return (
             f"JetPack {self.version}: Python {self.python}, CUDA {self.cuda}, {cudnn}TensorRT {self.tensorrt} "
