@@ -165,8 +165,15 @@ def options(
     cache: Union[str, os.PathLike[str], None] = None,
     *,
     trust: bool = False,
+    threads: Optional[int] = None,
 ) -> dict[str, Any]:
     """Settings for `Runtime.open`: what ``EDGEKIT_VARIANT``, ``_BACKEND`` and ``_THREADS`` force, the rest measured.
+
+    Args:
+        bundle: Path or opened bundle.
+        cache: As `choose_here`.
+        trust: Whether native code in the bundle may run.
+        threads: Forced, whatever the environment says.
 
     Raises:
         UsageError: ``EDGEKIT_THREADS`` is no number.
@@ -181,6 +188,8 @@ def options(
         if not forced["threads"].isdigit() or int(forced["threads"]) < 1:
             raise UsageError(f"EDGEKIT_THREADS={forced['threads']!r:.20} is not a number of threads", "give 1 or more")
         forced["threads"] = int(forced["threads"])
+    if threads is not None:
+        forced["threads"] = threads
     choice = choose_here(bundle, trust=trust, cache=cache, **forced)
     return {"variant": choice.variant, "backend": choice.backend, "threads": choice.threads}
 
