@@ -47,6 +47,12 @@ def test_keras_to_pi(tmp_path):
     assert "tflite-int8" in printed and printed.count("saw") == 3
 
 
+def test_a_detector_for_coral(tmp_path):
+    printed = run("coral_detector.py", tmp_path)
+    found = re.search(r"(\d+) of 50 drawn pictures", printed)
+    assert found and int(found[1]) >= 25 and "here: tflite-int8 on CPU" in printed
+
+
 def test_keyword_spotter(assets, tmp_path):
     wavs = assets / "data/speech_commands_test60"
     printed = run("keyword_spotter.py", assets / "models/kws_ref/kws_ref_model.tflite", wavs, tmp_path)

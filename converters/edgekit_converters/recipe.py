@@ -33,6 +33,7 @@ class Converted:
         beside: Files that belong to it and lie in its folder, as a C source's header.
         builds: Machine to the library that is compiled for it, where `path` is source code.
         sizes: Machine to bytes of code and tables, where `path` is source code; the target's own machine first.
+        compiled: For which accelerator a compiler has made it; empty for what runs on the CPU.
     """
 
     path: Path
@@ -45,6 +46,7 @@ class Converted:
     beside: tuple[Path, ...] = ()
     builds: Mapping[str, Path] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
+    compiled: str = ""
 
     @property
     def runnable(self) -> Path:
@@ -59,7 +61,7 @@ class Converted:
     @property
     def name(self) -> str:
         """Name of the variant it becomes."""
-        return f"{self.format}-{self.precision}"
+        return f"{self.format}-{self.precision}" + (f"-{self.compiled}" if self.compiled else "")
 
 
 @dataclass(frozen=True)

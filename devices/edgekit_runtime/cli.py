@@ -1,4 +1,4 @@
-"""``edgekit-runtime``: predict, serve, selftest, benchmark, inspect and doctor on the device."""
+"""``edgekit-runtime``: predict, serve, selftest, benchmark, choose, inspect and doctor on the device."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
 
-from edgekit_runtime import __version__
+from edgekit_runtime import __version__, choose_command
 from edgekit_runtime.agent import command as agent
 from edgekit_runtime.errors import EdgekitError
 from edgekit_runtime.install import command as install
@@ -32,7 +32,7 @@ def command_line() -> argparse.ArgumentParser:
     model = argparse.ArgumentParser(add_help=False)
     model.add_argument("bundle", help="the .edgekit file")
     model.add_argument("--variant", help="variant to run; the chosen one by default")
-    model.add_argument("--backend", help="the only back end that will do: litert, tflite, onnx, plain")
+    model.add_argument("--backend", help="the only back end that will do, as doctor lists them")
     model.add_argument("--trust", action="store_true", help="let native code in the bundle run")
     model.add_argument("--key", action="append", default=[], help="public key: native code it signed may run")
     threads = argparse.ArgumentParser(add_help=False)
@@ -48,6 +48,7 @@ def command_line() -> argparse.ArgumentParser:
     timing.add_argument("--seconds", type=float, default=3.0, help="how long to time")
     timing.add_argument("--warm-up", type=float, help="seconds that times may take to settle; as --seconds by default")
     timing.add_argument("--threads", help="threads for one inference; auto for the fastest of 1, 2, 4 by measurement")
+    choose_command.add(verbs, [common, model, threads])
     shown = verbs.add_parser("inspect", parents=[common], help="print the manifest")
     shown.add_argument("bundle", help="the .edgekit file")
     agent.add(verbs, common)
@@ -202,9 +203,10 @@ def _benchmark(options: argparse.Namespace) -> int:
 
 def _inspect(options: argparse.Namespace) -> int:
     from edgekit_runtime.bundle import Bundle
+    from edgekit_runtime.choice import known_here
 
     with Bundle.open(options.bundle) as bundle:
-        manifest, digest = bundle.manifest, bundle.digest
+        manifest, digest, choice = bundle.manifest, bundle.digest, known_here(bundle)
     if options.json:
         sys.stdout.write(manifest.to_json().decode())
         return 0
@@ -215,6 +217,8 @@ def _inspect(options: argparse.Namespace) -> int:
         print(f" {mark} {v.name}: {manifest.files[v.file].bytes / 1000:,.1f} KB, {figures}")
     for remark in (*manifest.notes, *manifest.warnings):
         print(f"   {remark}")
+    if choice:
+        print(f"   fastest here: {choice.in_words()}")
     return 0
 
 
@@ -232,7 +236,13 @@ def _doctor(options: argparse.Namespace) -> int:
     return 1 if broken else 0 if usable else 4
 
 
+def _choose(options: argparse.Namespace) -> int:
+    options.trust = _trusted(options)
+    return choose_command.run(options)
+
+
 _VERBS = {
+    "choose": _choose,
     "predict": _predict,
     "serve": serving.run,
     "selftest": _selftest,

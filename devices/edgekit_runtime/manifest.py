@@ -15,7 +15,7 @@ from typing import Any, Optional, Union
 from edgekit_runtime.errors import BundleError
 from edgekit_runtime.plain import PlainDataError, decode, encode
 
-SCHEMA = "1.1"
+SCHEMA = "1.2"
 """Version of the manifest; a reader refuses another major number, and ignores what a newer minor one added."""
 
 DTYPES = ("float32", "float16", "float64", "int8", "uint8", "int16", "int32", "int64", "bool", "string")
@@ -96,6 +96,8 @@ class Variant:
         builds: Machine (as `platform.machine` says it) to the member that is compiled for it, where `file` is source
             code. Since 1.1.
         sizes: Machine to bytes of code and tables, where `file` is source code. Since 1.1.
+        within: Whether it is as accurate as the export asked for, so that a device may run it in place of the chosen
+            one; null where nobody knows. Since 1.2.
     """
 
     name: str
@@ -111,6 +113,7 @@ class Variant:
     fidelity: Mapping[str, float] = field(default_factory=dict)
     builds: Mapping[str, str] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
+    within: Optional[bool] = None
 
 
 @dataclass(frozen=True)

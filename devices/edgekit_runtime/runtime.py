@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Optional, Union
+from typing import TYPE_CHECKING, Any, Optional, Union
 
 import numpy as np
 
-from edgekit_runtime.backends import Backend, Session, choose
+from edgekit_runtime.backends import Backend, Session, accelerator_of, choose
 from edgekit_runtime.binding import feeder, fetcher
 from edgekit_runtime.bundle import Bundle
 from edgekit_runtime.errors import BackendError, EdgekitError, MissingRequirement, SpecificationError, UsageError
@@ -18,6 +18,9 @@ from edgekit_runtime.native import member_to_run
 from edgekit_runtime.shortcut import shortcut
 from edgekit_runtime.specification import Specification, Tensors
 from edgekit_runtime.specification.step import Context
+
+if TYPE_CHECKING:
+    from edgekit_runtime.choice import Choice
 
 _LOG = logging.getLogger("edgekit_runtime")
 
@@ -35,9 +38,11 @@ class Runtime:
         specification: Pre- and post-processing.
         fallback: Why another variant than the chosen one runs, in one sentence; empty where it is the chosen one, or
             the one that was asked for.
+        choice: What was measured to choose this variant, back end and number of threads; None where nothing was.
     """
 
     fallback: str = ""
+    choice: Optional[Choice] = None
 
     def __init__(self, manifest: Manifest, variant: Variant, backend: Backend, session: Session) -> None:
         self.manifest = manifest
@@ -75,12 +80,15 @@ class Runtime:
         backend: Optional[str] = None,
         threads: Optional[int] = None,
         trust: bool = False,
+        measured: bool = False,
     ) -> Runtime:
         """Open a bundle for inference.
 
         Without `variant` it is the chosen one on the first of its back ends that is installed. Where none of them is,
         or `backend` cannot open it, the next variant of the bundle that can run takes its place; that is never silent:
         `fallback` says why, and the logger ``edgekit_runtime`` warns (on standard error unless logging is set up).
+        A variant that is made for an accelerator is never replaced so: the CPU takes its place only when it is asked
+        for, by `variant` or `backend`.
 
         Args:
             bundle: Path or opened bundle.
@@ -88,6 +96,8 @@ class Runtime:
             backend: The only back end that will do.
             threads: Threads for one inference; None for the interpreter's own choice.
             trust: Whether native code in the bundle may run.
+            measured: Whether what is fastest here runs instead, of what `variant`, `backend` and `threads` leave; that
+                is measured the first time (`edgekit_runtime.choice.choose_here`).
 
         Raises:
             BundleError: The bundle is not what it should be.
@@ -99,6 +109,12 @@ class Runtime:
         """
         opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         try:
+            choice = None
+            if measured:
+                from edgekit_runtime.choice import choose_here
+
+                choice = choose_here(opened, variant=variant, backend=backend, threads=threads, trust=trust)
+                variant, backend, threads = choice.variant, choice.backend, choice.threads
             wanted, chosen, fallback = _pick(opened.manifest, variant, backend, trust)
             member = member_to_run(wanted, native=chosen.native, trust=trust)
             session = chosen.open(opened.view(member), threads=threads)
@@ -106,6 +122,7 @@ class Runtime:
         finally:
             if opened is not bundle:
                 opened.close()
+        runtime.choice = choice
         if fallback:
             runtime.fallback = fallback
             _LOG.warning("%s", fallback)
@@ -257,6 +274,10 @@ def _pick(manifest: Manifest, name: Optional[str], backend: Optional[str], trust
             member_to_run(variant, native=found.native, trust=trust)
         except (MissingRequirement, UsageError) as error:
             errors.append(error)
+            if variant is wanted and backend is None and (unit := accelerator_of(wanted.backends)):
+                raise type(error)(
+                    f"variant {wanted.name} is for the {unit} and cannot run here ({error.message})", error.hint
+                ) from error
             continue
         if variant is wanted:
             return variant, found, ""

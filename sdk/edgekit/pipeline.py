@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -13,7 +14,8 @@ import numpy as np
 from edgekit import __version__
 from edgekit.assemble import Assembly, member_of
 from edgekit.classic import classic_specification, fit_material
-from edgekit.contract import Candidate, Choice, choose
+from edgekit.compiling import compiled, require_compiler, workstation_backend
+from edgekit.contract import Candidate, Choice, choose, holds
 from edgekit.evaluate import Evaluation, evaluate, measured_by_answers, primary_metric
 from edgekit.feeding import feeds, random_probes, source_outputs, user_probes
 from edgekit.fit import misfits
@@ -82,6 +84,7 @@ class _Export:
         self.target: Target = resolved.target
         self.warnings: list[str] = []
         self.made: dict[str, Converted] = {}
+        self.twins: dict[str, Variant] = {}  # of what is compiled for an accelerator: what runs here
         if resolved.said:
             progress.say(resolved.said)
 
@@ -100,10 +103,10 @@ class _Export:
         format_ = self._format()
         source = self._evaluate_source()
         floating = self._convert(format_)
-        results = [self._measure(r, source) for r in self._variants(floating)]
+        results = [self._held(self._measure(r, source)) for r in self._variants(floating)]
         choice = self._choose(results)
-        placement = self._place(self.made[choice.name])
-        kept = [r for r in results if plan.keep == "all" or r.variant.name == choice.name]
+        results, choice, placement = self._compile(results, choice)
+        kept = [r for r in results if plan.keep == "all" or r.variant.name in self._shipped(choice)]
         manifest, members = self._assembly().finish(kept, choice, self.made, source, self._open, self.progress)
         manifest = manifest.replace(notes=notes, warnings=tuple(self.warnings))
         manifest, digest = self._bundle(manifest, {**members, **licences})
@@ -119,6 +122,8 @@ class _Export:
         if asked and not self.target.placement:
             raise UsageError(f"where operators run on {self.target.name} is not known",
                              "leave --min-offload and --require-accelerator out")  # fmt: skip
+        if self.plan.require_compiled:
+            require_compiler(self.target)
 
     def _mind(self, remark: str) -> None:
         """Tell the user, and whoever reads the bundle later."""
@@ -356,11 +361,19 @@ class _Export:
         variant = replace(result.variant, metrics=measured.metrics, measured_with=interpreter)
         return VariantResult(variant, result.bytes, drop, measured)
 
+    def _held(self, result: VariantResult) -> VariantResult:
+        """Say whether a device may run it in place of the chosen one; a float file that was compared exactly may."""
+        within = holds(result.drop, self.plan.max_drop) if result.drop is not None else None
+        if within is None and result.variant.precision == "fp32":
+            within = True
+        return replace(result, variant=replace(result.variant, within=within))
+
     def _open(self, variant: Variant) -> Runtime:
         """The variant on the first of its interpreters that is installed here."""
-        chosen = choose_backend(variant.backends)
+        runs = self.twins.get(variant.name, variant)
+        chosen = workstation_backend(runs.backends)
         with quiet():
-            session = chosen.open(self.made[variant.name].runnable.read_bytes())
+            session = chosen.open(self.made[runs.name].runnable.read_bytes())
         return Runtime(self._assembly().draft((variant,), variant.name), variant, chosen, session)
 
     def _choose(self, results: list[VariantResult]) -> Choice:
@@ -368,6 +381,31 @@ class _Export:
         if choice.remark:
             self._mind(choice.remark)
         return choice
+
+    def _compile(
+        self, results: list[VariantResult], choice: Choice
+    ) -> tuple[list[VariantResult], Choice, Placement | None]:
+        """The chosen variant compiled for the target's accelerator, where its compiler is here; it is chosen then."""
+        twin = self.made[choice.name]
+        result = next(r for r in results if r.variant.name == choice.name)
+        if self.target.compiler is None or shutil.which(self.target.compiler.program) is None:
+            if self.target.compiler is not None:
+                line = self.target.compiler.command(twin.path.name)
+                self._mind(f"predicted, not compiled: {twin.name} runs on the CPU until it is; to compile: {line}")
+            return results, choice, self._place(twin)
+        with self.progress.stage("compile", f"{twin.name}, {self.target.compiler.program}") as stage:
+            found = compiled(self.target, result, twin, self.folder)
+            assert found is not None  # noqa: S101 - its compiler is on PATH
+            made, model, placement = found
+            stage.file, stage.note = model.path, placement.in_words()
+        for note in placement.notes:
+            self.progress.say(note)
+        self.made[model.name], self.twins[model.name] = model, result.variant
+        return [made, *results], replace(choice, name=model.name), placement
+
+    def _shipped(self, choice: Choice) -> tuple[str, ...]:
+        twin = self.twins.get(choice.name)
+        return (choice.name, twin.name) if twin else (choice.name,)
 
     def _place(self, model: Converted) -> Placement | None:
         placing = self.target.placement.get(model.format)
@@ -388,7 +426,10 @@ class _Export:
         tested: list[Manifest] = []
 
         def prove(bundle: Bundle) -> None:
-            selftest(bundle, trust=True).require()  # what was compiled here a moment ago
+            chosen = bundle.manifest.variant()
+            runs = self.twins.get(chosen.name, chosen)
+            backend = workstation_backend(runs.backends).name
+            selftest(bundle, variant=runs.name, backend=backend, trust=True).require()  # made here a moment ago
             tested.append(bundle.manifest)
 
         with self.progress.stage("bundle", f"edgekit {__version__}, self-tested on this machine") as stage:

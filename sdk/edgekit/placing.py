@@ -76,6 +76,7 @@ def place(
     *,
     source: Path | None = None,
     tensorrt: str | None = None,
+    jetpack: str | None = None,
     require_compiled: bool = False,
 ) -> Placement:
     """Where each operator of a file runs on a target; on a Coral by its compiler where that is on PATH.
@@ -85,6 +86,7 @@ def place(
         target: The device.
         source: For a file that is compiled for the Edge TPU: what it was made from, to show every operator of that.
         tensorrt: TensorRT version whose operator table counts, None for the target's.
+        jetpack: JetPack whose TensorRT counts instead.
         require_compiled: Whether a prediction will not do.
 
     Raises:
@@ -101,6 +103,17 @@ def place(
     coral = target.name == "coral"
     if not coral and (source is not None or require_compiled):
         raise UsageError(f"--source and --require-compiled are for coral, not {target.name}", "leave them out")
+    if jetpack is not None:
+        if tensorrt is not None:
+            raise UsageError("--jetpack says which TensorRT there is", "leave --tensorrt out")
+        if not target.name.startswith("jetson"):
+            raise UsageError(f"--jetpack is for a Jetson, not for {target.name}", "leave it out")
+        from edgekit_converters.placement.jetpack import jetpack as release
+        from edgekit_converters.placement.tensorrt import check as held
+
+        brings = release(jetpack)
+        found = held(model.path, brings.table)
+        return replace(found, notes=(brings.in_words(), *found.notes))
     if tensorrt is not None:
         if model.format != "onnx":
             raise UsageError(f"--tensorrt is for ONNX files on a Jetson, not for {target.name}", "leave it out")

@@ -49,6 +49,7 @@ class ExportPlan:
         arduino: Whether `unpack` becomes an Arduino library.
         min_offload: Least share of the chosen variant's operators on the target's accelerator.
         require_accelerator: Whether all of its operators must be there.
+        require_compiled: Whether the target's compiler must make the bundle's model; a prediction will not do.
     """
 
     model: str
@@ -81,6 +82,7 @@ class ExportPlan:
     arduino: bool = False
     min_offload: float | None = None
     require_accelerator: bool = False
+    require_compiled: bool = False
 
     def __post_init__(self) -> None:
         if self.max_drop is not None and not 0 <= self.max_drop < 1:

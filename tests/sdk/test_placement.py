@@ -43,6 +43,9 @@ def test_a_model_is_shown_op_by_op_and_held_to_its_gates(assets, tmp_path, monke
         (["a.tflite", "-t", "pi5", "--require-compiled"], "for coral"),
         (["a.tflite", "-t", "pi5", "--tensorrt", "8.5"], "ONNX files on a Jetson"),
         (["a.onnx", "-t", "jetson", "--tensorrt", "7.0"], "no operator table"),
+        (["a.onnx", "-t", "jetson", "--jetpack", "4.6"], "nothing is known of JetPack '4.6': there are 5.1"),
+        (["a.onnx", "-t", "jetson", "--jetpack", "6.1", "--tensorrt", "8.5"], "leave --tensorrt out"),
+        (["a.tflite", "-t", "pi5", "--jetpack", "6.1"], "for a Jetson"),
         (["a.tflite", "-t", "coral", "--min-offload", "95"], "is not a share"),
     ],
 )
@@ -72,3 +75,12 @@ def test_an_export_says_where_its_operators_run(trained, tmp_path, target, unit,
 def test_gates_where_nothing_is_known_are_refused_before_work(trained, tmp_path):
     with pytest.raises(UsageError, match="is not known"):
         export(plan(trained, tmp_path / "a", target="generic-cpu", require_accelerator=True))
+
+
+def test_a_jetpack_says_which_tensorrt_counts(digits_onnx):
+    with model_file(digits_onnx) as file:
+        orin = load_target("jetson-orin")
+        old, new = (place(file, orin, jetpack=version) for version in ("5.1", "6.2.1"))
+        assert "Python 3.8, CUDA 11.4, cuDNN 8.6, TensorRT 8.5 (ONNX opset up to 17)" in old.notes[0]
+        assert "JetPack 6.2: Python 3.10" in new.notes[0] and "TensorRT 10.3" in new.notes[1]
+        assert old.ops == place(file, orin, tensorrt="8.5").ops and new.ops == place(file, orin).ops

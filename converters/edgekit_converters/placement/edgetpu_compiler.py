@@ -15,6 +15,7 @@ from edgekit_converters.placement.edgetpu_compiled import compiled_placement
 from edgekit_converters.placement.placement import Placement
 
 PROGRAM = "edgetpu_compiler"
+UNKNOWN = "of unknown version"
 _TIMEOUT_S = 600
 _MAPPED = "Mapped to Edge TPU"
 _ROW = re.compile(r"^(\S+)\s+(\d+)\s+(\S.*)$")
@@ -71,8 +72,12 @@ def available() -> bool:
     return shutil.which(PROGRAM) is not None
 
 
-def compile_and_compare(path: Path) -> Placement:
-    """Compile a file into a folder that is thrown away; what comes out, with a note on where the prediction was off.
+def compile_and_compare(path: Path, keep: Path | None = None) -> Placement:
+    """Compile a file; what comes out, with a note on where the prediction was off.
+
+    Args:
+        path: An int8 TFLite file.
+        keep: Where to put the compiled file, None to throw it away.
 
     Raises:
         ConversionError: The compiler refused the file, did not end in time, or wrote nothing.
@@ -93,7 +98,9 @@ def compile_and_compare(path: Path) -> Placement:
             lines = [line for line in (ran.stderr + ran.stdout).splitlines() if line.strip()]
             raise ConversionError(f"{PROGRAM} refuses {path.name} ({lines[-1][:200] if lines else 'it says nothing'})")
         found = compiled_placement(made, path)
-    notes = [*found.notes, f"Compiled with Edge TPU Compiler {log.version or 'of unknown version'}."]
+        if keep is not None:
+            shutil.copyfile(made, keep)
+    notes = [*found.notes, f"Compiled with Edge TPU Compiler {log.version or UNKNOWN}."]
     notes += _differences(predicted, found, log)
     return replace(found, notes=tuple(notes))
 

@@ -4,6 +4,6 @@ An entry point in the group ``edgekit_runtime.backends`` names an object of clas
 """
 
 from edgekit_runtime.backends.base import Backend, FileTensor, Session
-from edgekit_runtime.backends.registry import backend, backend_names, choose
+from edgekit_runtime.backends.registry import accelerator_of, backend, backend_names, choose
 
-__all__ = ["Backend", "FileTensor", "Session", "backend", "backend_names", "choose"]
+__all__ = ["Backend", "FileTensor", "Session", "accelerator_of", "backend", "backend_names", "choose"]

@@ -76,9 +76,11 @@ class Backend(ABC):
     Attributes:
         name: What it is called in manifests and on the command line.
         package: Import name of what it needs.
-        extra: The ``edgekit-runtime[...]`` extra that brings it.
+        extra: The ``edgekit-runtime[...]`` extra that brings it, or what it runs on where its maker brings the rest.
         formats: Model formats it opens.
         native: Whether its models are machine code, which may do anything and runs only where the user trusts it.
+        accelerator: What it runs on, as ``Edge TPU``; empty for the CPU. Nothing takes the place of one in silence.
+        install: What to do where it is missing, if the extra alone does not bring it.
     """
 
     name: ClassVar[str]
@@ -86,6 +88,8 @@ class Backend(ABC):
     extra: ClassVar[str]
     formats: ClassVar[tuple[str, ...]]
     native: ClassVar[bool] = False
+    accelerator: ClassVar[str] = ""
+    install: ClassVar[str] = ""
 
     @abstractmethod
     def version(self) -> Optional[str]:
@@ -125,5 +129,10 @@ def missing(absent: Backend) -> MissingRequirement:
     """The error that says how to install a back end's interpreter."""
     return MissingRequirement(
         f"the {absent.name} back end needs {absent.package}, which is not installed",
-        f'pip install "edgekit-runtime[{absent.extra}]"',
+        advice(absent),
     )
+
+
+def advice(absent: Backend) -> str:
+    """What brings a back end's interpreter."""
+    return absent.install or f'pip install "edgekit-runtime[{absent.extra}]"'

@@ -26,8 +26,11 @@ _HINTS = {
     "target",
     "Flex delegate": "the model holds TensorFlow's own operations, which no device interpreter has; export it without "
     "them",
-    "edgetpu-custom-op": "the file is compiled for an Edge TPU and runs nowhere else",
+    "edgetpu-custom-op": "the file is compiled for an Edge TPU and runs on the edgetpu back end alone; without one, "
+    "ask for its CPU twin in the same bundle with --backend litert",
 }
+COMPILED = b"edgetpu-custom-op"
+"""Stands in every file that is compiled for an Edge TPU."""
 
 
 def _tensor(detail: dict[str, Any]) -> FileTensor:
@@ -79,7 +82,7 @@ class FlatbufferSession(Session):
             raise BackendError(f"the interpreter refuses the model ({message})", hint) from error
         ins, outs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         self.inputs, self.outputs = _tensors(ins), _tensors(outs)
-        self.placement = label
+        self.placement = _placement(self._interpreter, label)
         self._ins = [d["index"] for d in ins]
         self._outs = [d["index"] for d in outs]
         self._shapes = [tuple(int(s) for s in d["shape"]) for d in ins]
@@ -127,6 +130,41 @@ class FlatbufferSession(Session):
     def close(self) -> None:
         """Drop the interpreter and with it the model."""
         self._interpreter = None
+
+
+def _placement(interpreter: Any, label: str) -> str:
+    """Where it runs: `label`, with how many of the operators a delegate took where the interpreter tells.
+
+    An interpreter lists the file's operators first, then those that its delegates put in their place; both kinds run
+    in the order of a plan that Python does not show. What a delegate took is found by going from its outputs back to
+    its inputs.
+    """
+    try:
+        details = interpreter._get_ops_details()
+    except (AttributeError, RuntimeError, ValueError):
+        return label
+    delegates = [d for d in details if d["op_name"] == "DELEGATE"]
+    originals = [d for d in details if d["op_name"] != "DELEGATE"]
+    if any(d["op_name"] == COMPILED.decode() for d in originals) or not originals:
+        return label  # the Edge TPU's share is one operator, which stands for many
+    taken = _taken(delegates, originals)
+    return f"{label}, {taken} of {len(originals)} operators delegated"
+
+
+def _taken(delegates: list[dict[str, Any]], originals: list[dict[str, Any]]) -> int:
+    makers = {int(t): d for d in originals for t in d["outputs"]}
+    found = set()
+    for delegate in delegates:
+        ends = {int(t) for t in delegate["inputs"]}
+        waiting = [int(t) for t in delegate["outputs"]]
+        while waiting:
+            tensor = waiting.pop()
+            maker = makers.get(tensor)
+            if tensor in ends or maker is None or maker["index"] in found:
+                continue
+            found.add(maker["index"])
+            waiting += [int(t) for t in maker["inputs"]]
+    return len(found)
 
 
 def _one_line(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
@@ -57,9 +58,22 @@ def _errors() -> tuple[type[Exception], ...]:
 
 
 class OnnxSession(Session):
-    """An ONNX model held by onnxruntime; inputs are used where they lie, outputs are fresh arrays."""
+    """An ONNX model held by onnxruntime; inputs are used where they lie, outputs are fresh arrays.
 
-    def __init__(self, model: Model, threads: Optional[int]) -> None:
+    Args:
+        model: The file's content.
+        threads: Threads, None for onnxruntime's own choice.
+        providers: In onnxruntime's form, in order of preference.
+        profile: Where to write what ran where, until `end_profile`; None for no profile.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        threads: Optional[int],
+        providers: Sequence[Any] = ("CPUExecutionProvider",),
+        profile: Optional[str] = None,
+    ) -> None:
         import onnxruntime as ort
 
         check_threads(threads)
@@ -67,13 +81,17 @@ class OnnxSession(Session):
         options.log_severity_level = _FATAL
         if threads is not None:
             options.intra_op_num_threads = threads
+        if profile is not None:
+            options.enable_profiling, options.profile_file_prefix = True, profile
         content = model if isinstance(model, bytes) else bytes(model)
         if content[4:8] == b"ORTM":
             raise BackendError("the model is in onnxruntime's own format, not an ONNX file", "export it as ONNX")
         refuse_external_data(content)
         self._errors = _errors()
         try:
-            self._session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            with warnings.catch_warnings():  # of a provider that is not there, which `providers` tells
+                warnings.simplefilter("ignore", UserWarning)
+                self._session = ort.InferenceSession(content, options, providers=list(providers))
         except self._errors as error:
             message = " ".join(str(error).split())
             hint = next((h for piece, h in _HINTS.items() if piece in message), "")
@@ -99,6 +117,16 @@ class OnnxSession(Session):
                 f"onnxruntime failed; the model takes {want}, was given {have} ({' '.join(str(error).split())[:200]})"
             ) from error
         return outputs
+
+    def providers(self) -> list[str]:
+        """Providers that loaded; whether anything runs on them is another matter."""
+        found: list[str] = self._session.get_providers()
+        return found
+
+    def end_profile(self) -> str:
+        """End the profile and say where it lies."""
+        path: str = self._session.end_profiling()
+        return path
 
     def close(self) -> None:
         """Drop the session."""

@@ -16,6 +16,10 @@ _BACKENDS = {
     "tflite": "edgekit_runtime.backends.tflite:BACKEND",
     "onnx": "edgekit_runtime.backends.onnx:BACKEND",
     "plain": "edgekit_runtime.backends.plain:BACKEND",
+    "edgetpu": "edgekit_runtime.backends.edgetpu:BACKEND",
+    "tensorrt": "edgekit_runtime.backends.tensorrt:BACKEND",
+    "onnx-tensorrt": "edgekit_runtime.backends.onnx_provider:TENSORRT",
+    "onnx-cuda": "edgekit_runtime.backends.onnx_provider:CUDA",
 }
 ENTRY_POINTS = "edgekit_runtime.backends"
 
@@ -63,6 +67,12 @@ def _load(location: str) -> Backend:
 def _known(name: str) -> bool:
     """Looks at other packages only for names that are not ours: on a board that takes tens of milliseconds."""
     return name in _BACKENDS or name in _plugins()
+
+
+def accelerator_of(names: Sequence[str]) -> str:
+    """The accelerator that a variant with these back ends is made for; empty where the CPU will do too."""
+    units = [backend(name).accelerator for name in names if _known(name)]
+    return units[0] if units and all(units) else ""
 
 
 def choose(names: Sequence[str], forced: Optional[str] = None) -> Backend:

@@ -75,6 +75,7 @@ class Worker:
         self._connection, self._arena, self._bundle = connection, arena, bundle
         self._engine: Optional[Engine] = None
         self._monitor: Optional[Monitor] = None
+        self._how: dict[str, Any] = {}  # what `Runtime.open` is told
         self._lost = 0
 
     def serve(self) -> None:
@@ -129,7 +130,7 @@ class Worker:
         from edgekit_runtime.samples import decode_raw
 
         with opened(self._bundle, settings["name"]) as bundle:
-            runtime = Runtime.open(bundle, threads=settings["threads"], trust=_trusted(settings))
+            runtime = Runtime.open(bundle, **self._how, trust=_trusted(settings))
             for sample in bundle.manifest.golden.samples:
                 runtime(decode_raw(sample.raw, bundle.read(sample.raw)))
             return runtime
@@ -142,7 +143,13 @@ class Worker:
         with opened(self._bundle, settings["name"]) as bundle:
             if bundle.digest != settings["digest"]:
                 raise BundleError(f"{settings['name']} was overwritten while it was open", "replace files by renaming")
-            selftest(bundle, threads=settings["threads"], trust=_trusted(settings)).require()
+            trust = _trusted(settings)
+            self._how = {"threads": settings["threads"]}
+            if settings["choose"]:
+                from edgekit_runtime.choice import options
+
+                self._how = options(bundle, trust=trust, threads=settings["threads"])
+            selftest(bundle, **self._how, trust=trust).require()
 
     def _unfit(self, why: str) -> bool:
         self._say({"op": "unfit", "error": why})

@@ -39,6 +39,7 @@ def flags(server: argparse.ArgumentParser) -> None:
     )
     server.add_argument("--token-file", help="file with the token that requests bring; else EDGEKIT_SERVE_TOKEN")
     server.add_argument("--threads", type=int, help="threads for one inference")
+    server.add_argument("--choose", action="store_true", help="run what is fastest here, measured the first time")
     server.add_argument("--trust", action="store_true", help="let native code in the bundles run")
     server.add_argument("--key", action="append", default=[], help="public key: native code it signed may run")
     server.add_argument("--queue", type=int, default=64, help="requests that may wait for each model")
@@ -100,6 +101,7 @@ def run(options: argparse.Namespace) -> int:
             trust=options.trust,
             keys=tuple(options.key),
             threads=options.threads,
+            choose=options.choose,
             queue=options.queue,
             max_body=max_body,
             max_batch=options.max_batch,

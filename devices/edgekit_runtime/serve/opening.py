@@ -14,6 +14,7 @@ class Opening:
         trust: Whether native code in them may run.
         keys: Files of public keys; native code that one of them signed may run, too.
         threads: Threads for one inference; None for the interpreter's own choice.
+        choose: Whether the fastest variant, back end and number of threads run, measured where that is not known yet.
         queue: Requests that may wait for each model.
         max_body: Largest body in bytes, packed and unpacked; also the room for the requests of one batch.
         max_batch: Requests that are run as one where the model takes batches; 1 for no batching.
@@ -28,6 +29,7 @@ class Opening:
     trust: bool = False
     keys: tuple[str, ...] = ()
     threads: Optional[int] = None
+    choose: bool = False
     queue: int = 64
     max_body: int = 64 * 2**20
     max_batch: int = 1

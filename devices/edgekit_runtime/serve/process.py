@@ -147,6 +147,7 @@ class Child:
                 "trust": opening.trust,
                 "keys": opening.keys,
                 "threads": opening.threads,
+                "choose": opening.choose,
                 "limit": opening.max_body,
                 "monitor": opening.monitor,
                 "gently": gently,

@@ -66,6 +66,9 @@ def export_command(
     require_accelerator: Annotated[
         bool, typer.Option("--require-accelerator", help="every operator must be on the accelerator")
     ] = False,
+    require_compiled: Annotated[
+        bool, typer.Option("--require-compiled", help="coral: the Edge TPU compiler must make the model; else exit 4")
+    ] = False,
     licence: Annotated[list[str] | None, typer.Option(help="licence file to put into the bundle; repeatable")] = None,
     report: Annotated[bool, typer.Option("--report", help="write a page about the export beside the bundle")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace existing files")] = False,
@@ -88,6 +91,7 @@ def export_command(
         "report": report,
         "arduino": arduino,
         "require_accelerator": require_accelerator,
+        "require_compiled": require_compiled,
     }
     given |= {k: True for k, v in flags.items() if v}
     defaults = {
@@ -208,6 +212,7 @@ def summary(result: ExportResult, speed: Speed, report: Path | None = None) -> d
 
 def _print(out: Console, result: ExportResult, speed: Speed, max_drop: float | None, report: Path | None) -> None:
     from edgekit.cli.show import kilobytes, table
+    from edgekit_runtime.backends import accelerator_of
 
     source, chosen = result.source, result.choice.name
     metrics = list(source.metrics)[:3] if source else []
@@ -234,8 +239,11 @@ def _print(out: Console, result: ExportResult, speed: Speed, max_drop: float | N
         out.print(f"placement  {result.placement.in_words()}", markup=False, soft_wrap=True)
     bundle = result.bundle
     trust = " --trust" if result.manifest.variant().builds else ""  # native code runs on the user's word alone
+    here = ""
+    if accelerator_of(result.manifest.variant().backends):
+        here = f" --backend {result.manifest.variants[1].backends[0]}"  # the CPU twin, asked for
     written = f"\nbundle  {bundle}\n" + (f"report  {report}\n" if report else "")
-    out.print(f"{written}next    edgekit run{trust} {bundle} INPUT", soft_wrap=True, markup=False)
+    out.print(f"{written}next    edgekit run{trust}{here} {bundle} INPUT", soft_wrap=True, markup=False)
     if any(name.startswith("cortex-") for name in result.manifest.variant().sizes):
         out.print(f"        instructions: edgekit benchmark {bundle}", soft_wrap=True, markup=False)
         out.print("        the C for your firmware: export with --unpack DIR", soft_wrap=True, markup=False)

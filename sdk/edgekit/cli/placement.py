@@ -31,6 +31,7 @@ def placement_command(
     tensorrt: Annotated[
         str | None, typer.Option(help="jetson: TensorRT version of the operator table: 8.5, 8.6, 10.3 or 10.15")
     ] = None,
+    jetpack: Annotated[str | None, typer.Option(help="jetson: JetPack instead: 5.1, 6.1, 6.2 or 7.2")] = None,
     variant: Annotated[str | None, typer.Option(help="a bundle's variant; the chosen one by default")] = None,
     json: Annotated[bool, typer.Option("--json", help="print one JSON object to standard output")] = False,
 ) -> None:
@@ -48,7 +49,14 @@ def placement_command(
         resolved = resolve_target(target or file.target)
         if resolved.said:
             out.print(f"[yellow]![/] {resolved.said}", soft_wrap=True)
-        found = place(file, resolved.target, source=source, tensorrt=tensorrt, require_compiled=require_compiled)
+        found = place(
+            file,
+            resolved.target,
+            source=source,
+            tensorrt=tensorrt,
+            jetpack=jetpack,
+            require_compiled=require_compiled,
+        )
     if json:
         print_json(
             {

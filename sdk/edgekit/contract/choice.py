@@ -37,6 +37,11 @@ class Choice:
     remark: str = ""
 
 
+def holds(drop: float, max_drop: float | None) -> bool:
+    """Whether a drop is within the limit, or within `AUTO_DROP` where there is none."""
+    return drop <= (AUTO_DROP if max_drop is None else max_drop)
+
+
 def choose(candidates: Sequence[Candidate], max_drop: float | None) -> Choice:
     """The first candidate whose drop is within the limit, else the one with the smallest drop.
 
@@ -47,7 +52,7 @@ def choose(candidates: Sequence[Candidate], max_drop: float | None) -> Choice:
     limit = AUTO_DROP if max_drop is None else max_drop
     first = candidates[0]
     for candidate in candidates:
-        if candidate.drop is None or candidate.drop <= limit:
+        if candidate.drop is None or holds(candidate.drop, max_drop):
             if candidate is first:
                 return Choice(candidate.name, True)
             lost = "" if first.drop is None else f"{first.name} loses {first.drop:.4f}, more than {limit:g}; "

@@ -16,7 +16,7 @@ TARGET = Target(
         memory_bytes=4 * 2**30,
         machines=("aarch64",),
     ),
-    backends={"onnx": ("onnx",), "c": ("plain",)},
+    backends={"onnx": ("tensorrt", "onnx", "onnx-tensorrt", "onnx-cuda"), "c": ("plain",)},
     python=("3.10", "3.12"),
     extra="onnx",
     placement={"onnx": check},

@@ -24,6 +24,25 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Compiler:
+    """A program that makes a file for an accelerator out of one for the CPU.
+
+    Attributes:
+        program: What must be on PATH.
+        backend: Device back end that runs what it makes.
+        suffix: Of the compiled variant's name: ``edgetpu`` makes ``tflite-int8-edgetpu``.
+        command: The line for people, given a file's name.
+        compile: Compiles a file to another place and says where its operators are.
+    """
+
+    program: str
+    backend: str
+    suffix: str
+    command: Callable[[str], str]
+    compile: Callable[[Path, Path], Placement]
+
+
+@dataclass(frozen=True)
 class Target:
     """A device, as far as an exporter needs to know it.
 
@@ -37,6 +56,7 @@ class Target:
         notes: Facts a user should know, one sentence each.
         checks: Each looks at a finished model file, and what it refuses is left out of the bundle with its message; the
             checkers of plug-ins register here.
+        compiler: What compiles a finished file for the accelerator, where it needs that.
         placement: Format to what says where each operator of a finished file will run; empty where every operator runs
             on the same processor.
     """
@@ -50,3 +70,4 @@ class Target:
     notes: tuple[str, ...] = ()
     checks: tuple[Callable[[Path], Check], ...] = ()
     placement: Mapping[str, Callable[[Path], Placement]] = field(default_factory=dict)
+    compiler: Compiler | None = None

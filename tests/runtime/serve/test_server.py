@@ -156,6 +156,17 @@ def test_a_store_is_served_with_every_option_and_its_slot_loaded_anew(double, tm
         assert "edgekit_calls_total" not in ask(where, "GET", "/metrics")[1].decode()
 
 
+def test_what_is_fastest_here_is_served_when_asked_for(double, tmp_path, monkeypatch, needs_uvicorn, needs_backend):
+    needs_backend("onnx")
+    monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("EDGEKIT_VARIANT", "onnx-fp32")  # what wins is chance; what is forced competes alone
+    with process(str(double), "--port", "0", "--choose") as where:
+        body = json.dumps({"instances": X.tolist()}).encode()
+        assert json.loads(ask(where, "POST", "/v1/models/double:predict", body)[1])["predictions"] == (2 * X).tolist()
+        assert "onnx-fp32 on onnx" in ask(where, "GET", "/v2/models/double")[1].decode()
+    assert list((tmp_path / "cache/choices").glob("*.json"))
+
+
 def test_the_service_manager_hears_that_the_server_is_up_and_alive(double, tmp_path, monkeypatch, needs_uvicorn):
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
     monkeypatch.setenv("WATCHDOG_USEC", "300000")
