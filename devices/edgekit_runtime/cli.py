@@ -1,4 +1,4 @@
-"""``edgekit-runtime``: predict, serve, selftest, benchmark, inspect and doctor on the device."""
+"""``edgekit-runtime``: predict, serve, watch, selftest, benchmark, inspect and doctor on the device."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, Optional
 
 from edgekit_runtime import __version__
 from edgekit_runtime.agent import command as agent
+from edgekit_runtime.capture import command as watch
 from edgekit_runtime.errors import EdgekitError
 from edgekit_runtime.serve import command as serving
 
@@ -49,6 +50,7 @@ def command_line() -> argparse.ArgumentParser:
     shown = verbs.add_parser("inspect", parents=[common], help="print the manifest")
     shown.add_argument("bundle", help="the .edgekit file")
     agent.add(verbs, common)
+    watch.add(verbs, common)
     verbs.add_parser("doctor", parents=[common], help="run a one-operation model on every back end")
     return parser
 
@@ -231,6 +233,7 @@ def _doctor(options: argparse.Namespace) -> int:
 _VERBS = {
     "predict": _predict,
     "serve": serving.run,
+    "watch": watch.run,
     "selftest": _selftest,
     "benchmark": _benchmark,
     "inspect": _inspect,
