@@ -113,8 +113,8 @@ def _stopping(stop: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        for number, old in before.items():
-            signal.signal(number, old)
+        for held, old in before.items():
+            signal.signal(held, old)
 
 
 def _beat() -> Callable[[str], None]:
