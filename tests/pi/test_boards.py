@@ -133,10 +133,12 @@ COMPILED = ("test_plain.py",)
 """This machine's compiler is there, the board's is not."""
 PROCESSES = ("serve/test_supervision.py", "serve/test_soak.py", "serve/test_monitoring.py")
 """Start dozens of processes, each of which takes seconds to import numpy here; `serve/test_processes.py` is not left out."""
+WATCH = ("watch",)
+"""A board in emulation has no camera, no broker and no GStreamer, and its tests start many processes."""
 LEFT_OUT = {
-    "pi64": (*SLOW, *COMPILED, *PROCESSES),
+    "pi64": (*SLOW, *COMPILED, *PROCESSES, *WATCH),
     # hypothesis draws no floats where denormals are flushed, and XNNPACK clamps infinities there
-    "pi32": (*SLOW, *COMPILED, *PROCESSES, "serve/test_app.py", "serve/test_protocol.py"),
+    "pi32": (*SLOW, *COMPILED, *PROCESSES, *WATCH, "serve/test_app.py", "serve/test_protocol.py"),
 }
 
 

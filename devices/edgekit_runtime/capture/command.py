@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib
-import importlib.util
 import json
+import os
 import signal
 import sys
 import threading
@@ -35,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     from edgekit_runtime.capture.plan import described, masked, read_plan
     from edgekit_runtime.capture.sinks import About
     from edgekit_runtime.capture.sinks.outlet import Outlet
-    from edgekit_runtime.errors import UsageError
+    from edgekit_runtime.errors import EdgekitError, UsageError
     from edgekit_runtime.monitor.recorder import Watched
     from edgekit_runtime.runtime import Runtime
 
@@ -68,17 +67,33 @@ def run(options: argparse.Namespace) -> int:
         ]
         pipeline = Pipeline(plan, watched, about, outlets, say, once=options.once or 0, alive=_beat())
         server = None
-        if plan.watch.metrics_port:
-            server = serve_metrics(plan.watch.metrics_port, lambda: page(pipeline, watched.monitor, outlets, about))
         try:
             with _stopping(pipeline.stop):
+                if plan.watch.metrics_port:
+                    port = plan.watch.metrics_port
+                    server = serve_metrics(port, lambda: page(pipeline, watched.monitor, outlets, about))
                 counts = pipeline.run()
+        except EdgekitError as error:
+            if pipeline.hanging:
+                say(str(error))
+                _report(pipeline, options)
+                _leave(error.exit_code)
+            raise
         finally:
             if server is not None:
                 server.shutdown()
                 server.server_close()
             _report(pipeline, options)
+        if pipeline.hanging:
+            _leave(0)
     return 1 if counts.failed and not counts.answered else 0
+
+
+def _leave(code: int) -> None:
+    """End at once: Python would abort on a thread that a driver or an interpreter still holds."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _report(pipeline: Any, options: argparse.Namespace) -> None:
@@ -119,9 +134,8 @@ def _stopping(stop: Callable[[], None]) -> Iterator[None]:
 
 def _beat() -> Callable[[str], None]:
     """Tells systemd that we are ready, alive, and what we are about."""
-    if importlib.util.find_spec("edgekit_runtime.notify") is None:
-        return lambda _status: None
-    notify = importlib.import_module("edgekit_runtime.notify")
+    from edgekit_runtime import notify
+
     notify.ready()
     told = 0.0
 

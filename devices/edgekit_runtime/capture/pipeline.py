@@ -28,6 +28,7 @@ from edgekit_runtime.monitor.histogram import Histogram
 _LOOK = 0.1
 _FAREWELL = 5.0
 _FIRST_PAUSE = 0.5
+_PATIENCE = 2.0
 
 
 @dataclass
@@ -72,6 +73,7 @@ class Pipeline:
     Attributes:
         counts: What happened so far.
         connected: Whether the source gives samples.
+        hanging: Whether, after the run, a driver or an interpreter still holds a thread.
     """
 
     def __init__(
@@ -97,7 +99,7 @@ class Pipeline:
             alive: Called several times a second with a line of status while nothing hangs.
         """
         self.counts = Counts()
-        self.connected = False
+        self.connected = self.hanging = False
         self._plan, self._answer, self._about, self._outlets, self._say = plan, answer, about, outlets, say
         self._once, self._alive = once, alive
         self._slot: Newest[Sample] = Newest(every=plan.watch.every)
@@ -128,10 +130,13 @@ class Pipeline:
         try:
             self._watch(model)
         finally:
-            self._taking.leave()
+            begun = self._taking
+            begun.leave()
             self._slot.close(empty=True)
             if self._busy is None or time.monotonic() - self._busy < self._plan.watch.answer_timeout:
                 model.join(_FAREWELL)
+            begun.join(_PATIENCE)
+            self.hanging = begun.is_alive() or model.is_alive()
             self._gather()
             for outlet in self._outlets:
                 kept = outlet.close(_FAREWELL)

@@ -129,13 +129,11 @@ def read_plan(path: Path) -> Plan:
         raise UsageError(f"{path}: sinks are written [[sink]], one table each")
     kind, source = _of_kind(SOURCES, data.get("source"), "[source]", folder)
     sinks = tuple(_of_kind(SINKS, t, f"[[sink]] {i}", folder)[1] for i, t in enumerate(tables, 1))
-    return Plan(
-        read_table(ModelSettings, data.get("model"), "[model]", folder),
-        source,
-        kind,
-        read_table(WatchSettings, data.get("watch", {}), "[watch]", folder),
-        sinks,
-    )
+    model = read_table(ModelSettings, data.get("model"), "[model]", folder)
+    watch = read_table(WatchSettings, data.get("watch", {}), "[watch]", folder)
+    if watch.every and hasattr(source, "paced"):  # nothing is dropped: there is no need to wait
+        source = dataclasses.replace(source, paced=False)
+    return Plan(model, source, kind, watch, sinks)
 
 
 def _toml(content: bytes, path: Path) -> dict[str, Any]:

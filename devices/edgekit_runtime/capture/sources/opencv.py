@@ -154,11 +154,11 @@ class Rtsp(Source):
 
 @dataclass(frozen=True)
 class Video(Source):
-    """A film; its frames come as fast as it plays, or as they are asked for where every frame is answered.
+    """A film.
 
     Attributes:
         path: The file.
-        paced: Whether frames come as fast as it plays; False takes them as fast as they are decoded.
+        paced: Whether frames come as fast as it plays; False, and `every`, take them as fast as they are decoded.
     """
 
     path: str = path_field()

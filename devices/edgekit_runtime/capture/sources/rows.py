@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
+import os
+import select
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Union
+from threading import Event
+from typing import Any, Union
 
 from edgekit_runtime.capture.settings import path_field
 from edgekit_runtime.capture.sources.base import End, Sample, Source, SourceLost, Taker
 
 _LONGEST = 2**20
+_LOOK = 0.2
 
 
 @dataclass(frozen=True)
@@ -27,23 +30,19 @@ class Malformed:
 
 
 class _Taker(Taker):
-    def __init__(self, file: IO[bytes], where: str, columns: tuple[str, ...], owned: bool) -> None:
-        self._file, self._where, self._columns, self._owned = file, where, columns, owned
-        self._line = 0
+    """Reads lines itself: a thread that waits in a buffered reader of the standard library dies with the process."""
+
+    def __init__(self, descriptor: int, where: str, columns: tuple[str, ...]) -> None:
+        self._in, self._where, self._columns = descriptor, where, columns
+        self._line, self._rest = 0, b""
+        self._closed = Event()
 
     def read(self) -> Sample:
         while True:
-            try:
-                line = self._file.readline(_LONGEST + 1)
-            except (OSError, ValueError) as error:
-                raise SourceLost(f"cannot read {self._where} ({error})") from error
-            if not line:
-                raise End
+            line = self._next_line()
             self._line += 1
             row: Any
             if len(line) > _LONGEST:
-                while line and not line.endswith(b"\n"):
-                    line = self._file.readline(_LONGEST)
                 row = Malformed(f"it is longer than {_LONGEST:,} bytes")
             elif not line.strip():
                 continue
@@ -51,6 +50,31 @@ class _Taker(Taker):
                 row = self._row(line)
             if row is not None:
                 return Sample(row, f"line {self._line}")
+
+    def _next_line(self) -> bytes:
+        """The next line; one that is too long is cut, but stays too long."""
+        begun = b""
+        while True:
+            piece, end, after = self._rest.partition(b"\n")
+            self._rest = after
+            if len(begun) <= _LONGEST:
+                begun += piece[: _LONGEST + 1]
+            if end:
+                return begun
+            self._rest = self._more()
+            if not self._rest:
+                if begun:
+                    return begun
+                raise End
+
+    def _more(self) -> bytes:
+        try:
+            while not self._closed.is_set():
+                if select.select([self._in], [], [], _LOOK)[0]:
+                    return os.read(self._in, 65_536)
+        except (OSError, ValueError) as error:
+            raise SourceLost(f"cannot read {self._where} ({error})") from error
+        raise End
 
     def _row(self, line: bytes) -> Any:
         try:
@@ -76,8 +100,7 @@ class _Taker(Taker):
         return {n: _value(c) for n, c in zip(self._columns, cells)}
 
     def close(self) -> None:
-        if self._owned:
-            self._file.close()
+        self._closed.set()  # the descriptor is the process's last: it goes with it
 
 
 def _is_number(cell: str) -> bool:
@@ -113,9 +136,8 @@ class Rows(Source):
 
     def open(self) -> Taker:
         if Path(self.path).name == "-":
-            return _Taker(sys.stdin.buffer, "standard input", self.columns, owned=False)
+            return _Taker(0, "standard input", self.columns)
         try:
-            file = Path(self.path).open("rb")  # noqa: SIM115 - the taker closes it
+            return _Taker(os.open(self.path, os.O_RDONLY | os.O_CLOEXEC), self.path, self.columns)
         except OSError as error:
             raise SourceLost(f"cannot open {self.path} ({error.strerror or error})") from error
-        return _Taker(file, self.path, self.columns, owned=True)
