@@ -3,8 +3,9 @@
     python examples/camera_to_mqtt.py BUNDLE /dev/video0 BROKER[:PORT]
     python examples/camera_to_mqtt.py BUNDLE film.avi 127.0.0.1
 
-Writes camera.toml into the current folder, runs `edgekit-runtime watch` on it, and prints what a subscriber gets. On a Raspberry
-Pi with a camera on the ribbon cable, the table of the source is `kind = "picamera2"`. Needs `edgekit-runtime[mqtt,camera]`.
+Writes camera.toml into the current folder, runs `edgekit-runtime watch` on it, and prints what a subscriber gets.
+On a Raspberry Pi with a camera on the ribbon cable, the table of the source is `kind = "picamera2"`.
+Needs `edgekit-runtime[mqtt,camera]`.
 """
 
 from __future__ import annotations

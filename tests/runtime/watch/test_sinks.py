@@ -169,14 +169,14 @@ def test_messages_wait_in_the_outbox_for_the_next_run(tmp_path):
     receiver.close()
     sink = Http(f"http://127.0.0.1:{receiver.port}/", outbox=str(tmp_path / "outbox.db"))
     first = outlet_of(sink)
-    for number in range(30):
+    for number in range(300):
         first.put(body(number))
-    assert first.close(0.3) == 30 and first.lost == 0
+    assert first.close(0.3) == 300 and first.lost == 0
     receiver = Receiver(receiver.port)
     second = outlet_of(sink)
-    second.put(body(30))
-    until(lambda: len(receiver.received) == 31)
-    assert second.close(10) == 0 and receiver.received == list(range(31))
+    second.put(body(300))
+    until(lambda: len(receiver.received) == 301)
+    assert second.close(10) == 0 and receiver.received == list(range(301))
     receiver.close()
 
 

@@ -112,6 +112,9 @@ class Outlet:
                     self._changed.notify_all()
             if ending and self._deadline is not None and time.monotonic() > self._deadline:
                 if self._outbox:
+                    with self._changed:
+                        self._batch += self._waiting
+                        self._waiting.clear()
                     self._spool()
                 return
             if self._outbox and self._spool():
