@@ -6,6 +6,7 @@ Cameras and microphones are stand-ins here: a `cv2.VideoCapture` that plays V4L2
 from __future__ import annotations
 
 import io
+import shutil
 import subprocess
 import sys
 import threading
@@ -175,6 +176,7 @@ def test_a_real_gstreamer_pipeline(tmp_path):
         everything(GStreamer("nosuchelement"))
 
 
+SYSTEM = shutil.which("python3", path="/usr/bin") or sys.executable
 STAND_IN = """
 # A stand-in for picamera2: two pictures, then the cable is pulled.
 print("libcamera says hello on standard output")
@@ -210,7 +212,7 @@ class Picamera2:
 def test_picamera2_on_another_interpreter(tmp_path):
     (tmp_path / "picamera2.py").write_text(STAND_IN)
     python = tmp_path / "python3"
-    python.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path} exec "{sys.executable}" "$@"\n')
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path} exec "{SYSTEM}" "$@"\n')
     python.chmod(0o755)
     taker = Picamera2(width=3, height=2, python=str(python)).open()
     before = time.monotonic()
@@ -225,7 +227,7 @@ def test_picamera2_on_another_interpreter(tmp_path):
 def test_a_system_without_picamera2_says_what_to_install(tmp_path):
     (tmp_path / "picamera2.py").write_text("raise ImportError('not here')")
     python = tmp_path / "python3"
-    python.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path} exec "{sys.executable}" "$@"\n')
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path} exec "{SYSTEM}" "$@"\n')
     python.chmod(0o755)
     taker = Picamera2(python=str(python)).open()
     with pytest.raises(SourceLost, match="apt install python3-picamera2"):
