@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -71,6 +72,34 @@ def test_a_forest_on_a_microcontroller(tmp_path):
 def test_intents_in_c(tmp_path):
     printed = run("intents_in_c.py", tmp_path)
     assert [line.rpartition(" ")[2] for line in printed.splitlines()[1:]] == ["light", "music", "timer"]
+
+
+@pytest.mark.tool("mosquitto")
+def test_camera_to_mqtt(trained, tmp_path, monkeypatch):
+    """A film of a three and a seven in the place of the camera, a real broker."""
+    import cv2
+
+    from edgekit import export
+
+    from .digits import plan
+    from .runtime.watch.test_sinks import Broker
+
+    bundle = export(plan(trained, tmp_path / "digits")).bundle
+    with np.load(trained / "digits.npz") as arrays:
+        x, y = arrays["x_test"], arrays["y_test"]
+    # the second of each: the first seven looks like a nine, to the network as well
+    film = cv2.VideoWriter(str(tmp_path / "film.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 30, (256, 256))
+    for digit in (3, 3, 3, 7, 7, 7):
+        picture = np.asarray(x[np.flatnonzero(y == digit)[1]], np.uint8).reshape(32, 32, -1)
+        film.write(cv2.resize(np.repeat(picture[..., :1], 3, axis=2), (256, 256)))
+    film.release()
+    broker = Broker(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    printed = run("camera_to_mqtt.py", bundle, "film.avi", f"127.0.0.1:{broker.port}")
+    broker.kill()
+    told = [line for line in printed.splitlines() if line.startswith("home/door: ")]
+    assert [line.split()[1] for line in told] == ["3", "7"]
+    assert "home/door/status: online" in printed
 
 
 @pytest.mark.tool("node", "javac")

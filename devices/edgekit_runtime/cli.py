@@ -1,4 +1,4 @@
-"""``edgekit-runtime``: predict, serve, selftest, benchmark, choose, inspect and doctor on the device."""
+"""``edgekit-runtime`` on the device: its verbs, each with its body in its own package."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, Optional
 
 from edgekit_runtime import __version__, choose_command
 from edgekit_runtime.agent import command as agent
+from edgekit_runtime.capture import command as watch
 from edgekit_runtime.errors import EdgekitError
 from edgekit_runtime.install import command as install
 from edgekit_runtime.serve import command as serving
@@ -52,6 +53,7 @@ def command_line() -> argparse.ArgumentParser:
     shown = verbs.add_parser("inspect", parents=[common], help="print the manifest")
     shown.add_argument("bundle", help="the .edgekit file")
     agent.add(verbs, common)
+    watch.add(verbs, common)
     verbs.add_parser("doctor", parents=[common], help="run a one-operation model on every back end")
     top.add(verbs, common)
     install.add(verbs, common)
@@ -245,6 +247,7 @@ _VERBS = {
     "choose": _choose,
     "predict": _predict,
     "serve": serving.run,
+    "watch": watch.run,
     "selftest": _selftest,
     "benchmark": _benchmark,
     "inspect": _inspect,

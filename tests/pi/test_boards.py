@@ -131,14 +131,24 @@ SLOW = ("monitor/test_drift.py", "monitor/test_outbox.py", "monitor/test_prometh
 """Bootstraps, kills and power cuts: emulation takes many minutes for them."""
 COMPILED = ("test_plain.py",)
 """This machine's compiler is there, the board's is not."""
-PROCESSES = ("serve/test_supervision.py", "serve/test_soak.py", "serve/test_monitoring.py")
-"""Start dozens of processes, each of which takes seconds to import numpy here; `serve/test_processes.py` is not left out."""
+PROCESSES = (
+    "serve/test_supervision.py",
+    "serve/test_soak.py",
+    "serve/test_monitoring.py",
+    "agent/test_agent.py",
+    "agent/test_resident.py",
+)
+"""Start dozens of processes, each of which takes seconds to import numpy here; `serve/test_processes.py` is not left out,
+and the agent has a test below."""
 SERVICES = ("install", "top/test_top.py")
 """Text that is the same on every machine and tools that are not on the board; a terminal beside a server of its own."""
+WATCH = ("watch",)
+"""A board in emulation has no camera, no broker and no GStreamer, and its tests start many processes."""
+ALWAYS = (*SLOW, *COMPILED, *PROCESSES, *SERVICES, *WATCH)
 LEFT_OUT = {
-    "pi64": (*SLOW, *COMPILED, *PROCESSES, *SERVICES),
+    "pi64": ALWAYS,
     # hypothesis draws no floats where denormals are flushed, and XNNPACK clamps infinities there
-    "pi32": (*SLOW, *COMPILED, *PROCESSES, *SERVICES, "serve/test_app.py", "serve/test_protocol.py"),
+    "pi32": (*ALWAYS, "serve/test_app.py", "serve/test_protocol.py"),
 }
 
 
@@ -153,6 +163,17 @@ def test_the_runtime_passes_its_own_tests_on_the_board(boards, name):
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
     assert " passed" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["pi64", "pi32"])
+def test_an_agent_takes_a_bundle_and_serves_it_on_the_board(boards, name):
+    """The board's own agent, self-test and serving process, with a server of the protocol's messages."""
+    done = boards[name].python(
+        "pytest", "-q", "-p", "no:cacheprovider", "--import-mode=importlib", "-c", "/dev/null",
+        "--rootdir", str(boards[name].root), "tests/runtime/agent/test_agent.py", "-k", "requests_are_answered",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    assert "1 passed" in done.stdout
 
 
 @pytest.mark.tool("aarch64-linux-gnu-gcc", "arm-linux-gnueabihf-gcc")

@@ -53,7 +53,7 @@ class Fleet:
         self.job = p.Job(number, slot, digest, more.pop("size", len(content)), sha, **more)
         return self.job
 
-    def wait(self, condition: Callable[[], object], timeout: float = 60.0) -> None:
+    def wait(self, condition: Callable[[], object], timeout: float = 300.0) -> None:
         """Until something is so; looked at after every request."""
         with self.changed:
             assert self.changed.wait_for(condition, timeout), f"not within {timeout:g} s; polls: {self.polls[-2:]}"
