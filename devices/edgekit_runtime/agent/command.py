@@ -35,7 +35,8 @@ def add(verbs: Any, common: argparse.ArgumentParser) -> None:
     agent.add_argument("--insecure-http", action="store_true", help="talk to another machine without encryption")
     agent.add_argument("--poll-seconds", type=float, help="how often to poll; the server says otherwise")
     agent.add_argument("--serve-socket", help="Unix socket of a serving process that runs already on the same store")
-    agent.add_argument("--serve-port", type=int, help="TCP port on this machine that models are served on, too")
+    agent.add_argument("--serve-port", type=int, help="TCP port on this machine to serve models on; a Unix socket else")
+    agent.add_argument("--window", type=float, default=300.0, help="seconds of a monitoring window")
     agent.add_argument("--threads", type=int, help="threads for one inference")
 
 
@@ -60,18 +61,28 @@ def run(options: argparse.Namespace) -> int:
         name = check_device(options.name or socket.gethostname())
     except ValueError as error:
         raise UsageError(str(error), "give --name") from error
+    if not 1 <= options.window <= 86400:
+        raise UsageError(f"--window {options.window} is not between 1 and 86400")
+    if options.serve_port is not None and not 1 <= options.serve_port <= 65535:
+        raise UsageError(f"--serve-port {options.serve_port} is not between 1 and 65535")
+    if options.serve_socket is not None and options.serve_port is not None:
+        raise UsageError("--serve-socket is of a server that runs already, --serve-port of one to start", "give one")
     link = Link(options.server, ca=options.ca, insecure=options.insecure_http)
     store = Store(options.root)
     own = store.root / "agent" / "serve.sock"
     server: Optional[ServerProcess] = None
-    if options.serve_socket is None:
-        more = [f"--key={key}" for key in keys]
+    if options.serve_socket is not None:
+        serving = Serving(path=Path(options.serve_socket))
+    else:
+        port = options.serve_port
+        more = [f"--socket={own}"] if port is None else [f"--port={port}"]
+        more += [f"--key={key}" for key in keys]
         more += [] if options.threads is None else [f"--threads={options.threads}"]
-        more += [] if options.serve_port is None else [f"--port={options.serve_port}"]
-        server = ServerProcess(store.root, own, more, time.monotonic)
-    serving = Serving(path=Path(options.serve_socket) if options.serve_socket else own)
+        more += [f"--window={options.window}"]
+        server = ServerProcess(store.root, more, time.monotonic)
+        serving = Serving(path=own) if port is None else Serving(port=port)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
-    settings = Settings(name, _token(options.token_file), tuple(options.group), options.poll_seconds)
+    settings = Settings(name, _token(options.token_file), tuple(options.group), options.poll_seconds, options.window)
     agent = Agent(settings, store, link, serving, server=server, keys=keys, allow_unsigned=options.allow_unsigned)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

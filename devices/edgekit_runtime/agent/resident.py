@@ -128,7 +128,7 @@ class Agent:
             self._due["observe"] = now + _OBSERVE
             self._observe()
         if now >= self._due["collect"]:
-            self._due["collect"] = now + _COLLECT
+            self._due["collect"] = now + min(_COLLECT, self._settings.window)
             self._collect()
         # news goes at once, but not while the server is gone or wants to be left alone
         if not self._talking and (now >= self._due["poll"] or (self._urgent and not self._failures)):

@@ -20,14 +20,13 @@ class ServerProcess:
 
     Args:
         store: The store's folder.
-        socket: Unix socket that it listens on.
-        arguments: Further arguments.
+        arguments: Further arguments: where it listens, for one.
         clock: Seconds, monotonic.
     """
 
-    def __init__(self, store: Path, socket: Path, arguments: Sequence[str], clock: Callable[[], float]) -> None:
+    def __init__(self, store: Path, arguments: Sequence[str], clock: Callable[[], float]) -> None:
         self._command = [sys.executable, "-m", "edgekit_runtime.agent.server_child", str(os.getpid())]
-        self._command += ["--store", str(store), "--socket", str(socket), *arguments]
+        self._command += ["--store", str(store), *arguments]
         self._clock = clock
         self._child: Optional[subprocess.Popen[bytes]] = None
         self._started = 0.0

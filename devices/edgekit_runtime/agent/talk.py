@@ -52,12 +52,14 @@ class Settings:
         token: The enrolment token; None once it is enrolled.
         groups: Groups that it wants to be in.
         poll_seconds: How often it polls; None for what the server says.
+        window: Length of a monitoring window in seconds.
     """
 
     device: str
     token: Optional[str] = None
     groups: tuple[str, ...] = ()
     poll_seconds: Optional[float] = None
+    window: float = 300.0
 
 
 Stand = Callable[[], tuple[Mapping[str, Running], Health]]

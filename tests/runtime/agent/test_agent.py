@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import select
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -224,6 +226,34 @@ def test_requests_are_answered_while_bundles_change(board, tmp_path):
     answers = [_ask(board, body) for _ in range(3)]
     assert all(np.allclose(a, [2, 4, 6, 8]) for a in answers)
     assert board.end("1") == "SUCCEEDED" and "3 requests, 0 failed" in fleet.detail("1")
+
+
+def test_what_a_model_sees_reaches_the_server_from_a_port_of_its_own(board, tmp_path):
+    fleet = board.fleet
+    fleet.wait(lambda: fleet.polls)  # from then on it listens to signals
+    board.process.terminate()
+    assert board.process.wait(30) == 0
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    board.serving = Serving(port=port)
+    board.start("--serve-port", str(port), "--window", "1")
+    content, digest = bundle(tmp_path, "seen")
+    fleet.order("1", "double", content, digest, soak=QUICK)
+    assert board.end("1") == "SUCCEEDED", fleet.detail("1")
+    assert board.runs() == digest
+    body = {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}]}
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    for _ in range(3):
+        connection.request("POST", "/v2/models/double/infer", json.dumps(body))
+        assert connection.getresponse().read()
+    connection.close()
+
+    def windows() -> list:
+        return [r.body for r in fleet.reports.values() if r.body["kind"] == "window"]
+
+    fleet.wait(lambda: sum(w["window"]["requests"] for w in windows()) == 3)
+    assert {w["digest"] for w in windows()} == {digest} and {w["slot"] for w in windows()} == {"double"}
 
 
 def _ask(board: Board, body: dict) -> list[float]:
