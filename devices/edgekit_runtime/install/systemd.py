@@ -148,7 +148,7 @@ def _agent(options: argparse.Namespace, wanted: Settings, started: Sequence[str]
 def _watch(options: argparse.Namespace, wanted: Settings, words: Sequence[str]) -> str:
     return _unit(
         options, "edgekit-watch.service", "edgekit: a camera's pipeline", words, wanted,
-        after="network-online.target", notifies=False,
+        after="network-online.target",
     )  # fmt: skip
 
 
@@ -186,7 +186,6 @@ def _unit(
     runtime: str = "",
     after: str = "network.target",
     offline: bool = False,
-    notifies: bool = True,
 ) -> str:
     # measured with PR_SET_MDWE on x86-64: LiteRT with XNNPACK and onnxruntime's CPU kernels need no memory that is
     # writable and executable; CUDA, TensorRT and the Edge TPU's driver were not there to be asked
@@ -194,9 +193,7 @@ def _unit(
     same = {
         "UNIT": unit,
         "DESCRIPTION": about,
-        "TYPE": "notify" if notifies else "exec",
         "COMMAND": " ".join(map(quoted, words)),
-        "WATCHDOG": "NotifyAccess=main\nWatchdogSec=30" if notifies else "",
         "RUNTIME": runtime,
         "MEMORY": code,
     }
