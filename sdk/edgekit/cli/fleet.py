@@ -154,12 +154,14 @@ def _grid(columns: list[tuple[str, str]], rows: list[list[str]]) -> RenderableTy
     return drawn
 
 
-BUNDLE_COLUMNS = [("slot", "left"), ("bundle", "left"), ("devices", "right"), ("ready", "right"),
-                  ("degraded", "right"), ("requests", "right"), ("failed", "right"), ("slowest p99 ms", "right"), ("drifted", "right")]  # fmt: skip
+def _columns(left: str, right: str, last: str = "") -> list[tuple[str, str]]:
+    """Headings, separated by commas: those of text, of figures, and of text again."""
+    sides = (("left", left), ("right", right), ("left", last))
+    return [(heading, side) for side, headings in sides for heading in headings.split(", ") if heading]
 
-DEVICE_COLUMNS = [("device", "left"), ("groups", "left"), ("seen", "right"), ("slot", "left"), ("bundle", "left"),
-                  ("state", "left"), ("requests", "right"), ("failed", "right"), ("p99 ms", "right"),
-                  ("drifted", "right"), ("°C", "right"), ("job", "left")]  # fmt: skip
+
+BUNDLE_COLUMNS = _columns("slot, bundle", "devices, ready, degraded, requests, failed, slowest p99 ms, drifted")
+DEVICE_COLUMNS = _columns("device, groups, seen, slot, bundle, state", "requests, failed, p99 ms, drifted, °C", "job")
 
 
 def glance(status: dict[str, Any]) -> str:
@@ -211,11 +213,7 @@ def device_rows(device: dict[str, Any]) -> list[list[str]]:
             fares = [
                 escape(slot["slot"]),
                 slot["digest"][:16] or "-",
-                f"[red]{escape(slot['degraded'])}[/]"
-                if slot["degraded"]
-                else "ready"
-                if slot["ready"]
-                else "not ready",
+                f"[red]{escape(slot['degraded'])}[/]" if slot["degraded"] else state,
                 "-" if slot["requests"] is None else f"{slot['requests']:,}",
                 "-" if slot["errors"] is None else f"{slot['errors']:,}",
                 milliseconds(slot["p99"]),

@@ -40,7 +40,7 @@ def enroll(session: Session, asked: protocol.Enroll, now: float) -> None:
         raise FleetError(
             409,
             f"another device is called {asked.device}",
-            f"take it out with edgekit fleet devices remove {asked.device}",
+            f"edgekit fleet remove {asked.device} takes it out",
         )
     device.facts, device.last_seen = dict(asked.facts), now
     session.execute(delete(DeviceGroup).where(DeviceGroup.device == asked.device))
