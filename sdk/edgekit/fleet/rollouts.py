@@ -115,7 +115,7 @@ def why_stop(settings: Settings, jobs: Iterable[JobView]) -> str:
     if len(bad) <= settings.max_failures:
         return ""
     named = ", ".join(bad[:3]) + (", …" if len(bad) > 3 else "")
-    return f"{len(bad)} devices did not come through ({named}), {settings.max_failures} may"
+    return f"{len(bad)} did not come through ({named}), {settings.max_failures} may"
 
 
 def overdue(settings: Settings, job: JobView, now: float) -> str:

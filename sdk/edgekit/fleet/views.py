@@ -59,7 +59,7 @@ def status(session: Session, poll_seconds: float, now: float) -> dict[str, Any]:
         "throttled": sum(bool(d["health"].get("throttled")) for d in known),
         "hottest": max((d["health"]["temperature"] for d in known if d["health"].get("temperature")), default=None),
         "bundles": [_fares(slot, digest, rows) for (slot, digest), rows in sorted(bundles.items())],
-        "jobs": dict(states.tuples().all()),
+        "jobs": {row[0]: row[1] for row in states},
         "alarms": [
             {
                 "device": a.device,

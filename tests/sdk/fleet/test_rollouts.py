@@ -37,7 +37,7 @@ def test_only_devices_that_are_at_it_count_as_parallel():
 def test_a_rollout_stops_when_more_failed_than_may():
     bad = [JobView(n, s, delivered=1.0) for n, s in zip("abc", ("FAILED", "ROLLED_BACK", "TIMED_OUT"), strict=True)]
     assert why_stop(Settings(max_failures=3), bad) == ""
-    assert "3 devices did not come through (a, b, c), 2 may" in why_stop(Settings(max_failures=2), bad)
+    assert "3 did not come through (a, b, c), 2 may" in why_stop(Settings(max_failures=2), bad)
     # taken back, or never fetched: no fault of the bundle
     assert why_stop(Settings(), [JobView("a", "CANCELED", delivered=1.0), JobView("b", "TIMED_OUT")]) == ""
 

@@ -113,7 +113,7 @@ def test_it_stops_by_itself_and_lets_go_on_who_is_at_it(fleet):
     a.poll(), b.poll()
     a.poll("ROLLED_BACK", "12 of 40 requests failed")
     said = fleet.service.rollout(rollout)
-    assert said["state"] == "STOPPED" and "1 devices did not come through (pi-a), 0 may" in said["reason"]
+    assert said["state"] == "STOPPED" and "1 did not come through (pi-a), 0 may" in said["reason"]
     assert fleet.jobs(rollout) == {"pi-a": "ROLLED_BACK", "pi-b": "QUEUED", "pi-c": "CANCELED"}
     assert c.poll().job is None and fleet.device("pi-d").poll().job is None
     b.runs(b.job.digest)
