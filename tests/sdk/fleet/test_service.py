@@ -12,7 +12,7 @@ def test_enrolling_again_changes_nothing_and_a_name_cannot_be_taken(fleet):
     pi = fleet.device("pi-1")
     assert pi.enroll() == p.Enrolled("pi-1", 30.0)
     assert fleet.service.recognise("pi-1:secret of pi-1") == "pi-1"
-    pi.secret = "another"
+    pi.secret = "another"  # noqa: S105
     with pytest.raises(FleetError, match="another device is called pi-1") as refused:
         pi.enroll()
     assert refused.value.status == 409
