@@ -64,7 +64,9 @@ def run(url: str, token: str, options: argparse.Namespace) -> None:
         taken = timed(url, path, messages, shares, options.seconds)
         rate = each * len(taken) / options.seconds
         p99 = statistics.quantiles(taken, n=100)[98]
-        print(f"{rate:8,.0f} {what} a second; a call takes {1e3 * statistics.median(taken):.1f} ms, p99 {1e3 * p99:.1f}")
+        print(
+            f"{rate:8,.0f} {what} a second; a call takes {1e3 * statistics.median(taken):.1f} ms, p99 {1e3 * p99:.1f}"
+        )
 
 
 def timed(
@@ -107,7 +109,9 @@ def reports(names: list[str]) -> Iterator[p.Reports]:
         numbers = range(number, number + BATCH)
         number += BATCH
         for name in names:
-            made = (p.Report("boot", n, "state", 0.0, {"kind": "job", "job": "0-0", "state": "SOAKING"}) for n in numbers)
+            made = (
+                p.Report("boot", n, "state", 0.0, {"kind": "job", "job": "0-0", "state": "SOAKING"}) for n in numbers
+            )
             yield p.Reports(name, tuple(made))
 
 

@@ -164,12 +164,17 @@ BUNDLE_COLUMNS = _columns("slot, bundle", "devices, ready, degraded, requests, f
 DEVICE_COLUMNS = _columns("device, groups, seen, slot, bundle, state", "requests, failed, p99 ms, drifted, °C", "job")
 
 
+def count(number: int, what: str) -> str:
+    """How many, in words that fit."""
+    return f"{number} {what}" if number == 1 else f"{number:,} {what}s"
+
+
 def glance(status: dict[str, Any]) -> str:
     """The fleet in a line."""
     jobs = ", ".join(f"{n} {state}" for state, n in sorted(status["jobs"].items())) or "none"
     hottest = "" if status["hottest"] is None else f", hottest {status['hottest']:.0f} °C"
     slow = f", {status['throttled']} throttled" if status["throttled"] else ""
-    return f"{status['devices']} devices, {status['online']} online{slow}{hottest}; jobs: {jobs}"
+    return f"{count(status['devices'], 'device')}, {status['online']} online{slow}{hottest}; jobs: {jobs}"
 
 
 def bundle_rows(status: dict[str, Any]) -> list[list[str]]:

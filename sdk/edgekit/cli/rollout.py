@@ -73,7 +73,7 @@ def create_command(
     out = console(False)
     whom = f"group {group}" if group is not None else ", ".join(device or ())
     out.print(f"rollout {said['rollout']}: bundle {sent['digest'][:16]} of {sent['name']} to {whom},"
-              f" {len(said['devices'])} devices now", markup=False, soft_wrap=True)  # fmt: skip
+              f" devices now: {len(said['devices'])}", markup=False, soft_wrap=True)  # fmt: skip
 
 
 @app.command("status")
@@ -133,8 +133,8 @@ def undo_command(
     else:
         out = console(False)
         how = f" as rollout {said['rollout']}" if said["rollout"] is not None else ""
-        out.print(f"rollout {rollout} is undone{how}: {len(said['going_back'])} devices go back,"
-                  f" {len(said['canceled'])} are let off", markup=False, soft_wrap=True)  # fmt: skip
+        out.print(f"rollout {rollout} is undone{how}: devices that go back: {len(said['going_back'])},"
+                  f" that are let off: {len(said['canceled'])}", markup=False, soft_wrap=True)  # fmt: skip
         for device, why in said["cannot"].items():
             out.print(f"{device} keeps it: {why}", markup=False, soft_wrap=True)
     if said["cannot"]:

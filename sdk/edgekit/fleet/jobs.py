@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from sqlalchemy import func, select
 from sqlalchemy.dialects.sqlite import insert
@@ -42,33 +42,49 @@ def of_rollout(session: Session, rollout: int) -> list[Job]:
     return list(session.scalars(select(Job).where(Job.rollout == rollout).order_by(Job.number)))
 
 
+def at_it(session: Session, rollout: int) -> list[Job]:
+    """A rollout's jobs that devices work on."""
+    chosen = select(Job).where(Job.rollout == rollout, Job.state.in_(UNDERWAY), Job.delivered.is_not(None))
+    return list(session.scalars(chosen))
+
+
 def open_jobs(session: Session, device: str) -> list[Job]:
     """A device's jobs that are not over, oldest first."""
     chosen = select(Job).where(Job.device == device, Job.state.in_(UNDERWAY))
     return list(session.scalars(chosen.order_by(Job.rollout, Job.number)))
 
 
-def make(session: Session, rollout: Rollout, device: str, digest: str, now: float) -> Job:
-    """A new job for a device; older ones of its slot are taken back."""
-    for older in open_jobs(session, device):
-        if older.slot == rollout.slot:
-            take_back(session, older, f"rollout {rollout.id} came in its place", now)
-    number = (session.scalar(select(func.max(Job.number)).where(Job.rollout == rollout.id)) or 0) + 1
-    job = Job(
-        id=f"{rollout.id}-{number}",
-        rollout=rollout.id,
-        number=number,
-        device=device,
-        slot=rollout.slot,
-        digest=digest,
-        state=QUEUED,
-        created=now,
-        changed=now,
-    )
-    session.add(job)
+def make(session: Session, rollout: Rollout, digests: Mapping[str, str], now: float) -> None:
+    """New jobs; older ones of the same slot are taken back.
+
+    Args:
+        session: One that writes.
+        rollout: What they are part of.
+        digests: Device to the bundle that it gets.
+        now: Seconds since 1970.
+    """
+    older = select(Job).where(Job.slot == rollout.slot, Job.rollout != rollout.id, Job.state.in_(UNDERWAY))
+    for job in session.scalars(older).all():
+        if job.device in digests:
+            take_back(session, job, f"rollout {rollout.id} came in its place", now)
+    last = session.scalar(select(func.max(Job.number)).where(Job.rollout == rollout.id)) or 0
+    made = [
+        Job(
+            id=f"{rollout.id}-{number}",
+            rollout=rollout.id,
+            number=number,
+            device=device,
+            slot=rollout.slot,
+            digest=digest,
+            state=QUEUED,
+            created=now,
+            changed=now,
+        )
+        for number, (device, digest) in enumerate(digests.items(), last + 1)
+    ]
+    session.add_all(made)
     session.flush()
-    note(session, job.id, QUEUED, "", now)
-    return job
+    session.add_all(JobEvent(job=job.id, state=QUEUED, detail="", at=now) for job in made)
 
 
 def move(session: Session, job: Job, state: str, detail: str, now: float) -> None:
@@ -97,26 +113,32 @@ def take_back(session: Session, job: Job, why: str, now: float) -> None:
         job.canceling, job.detail = True, why[:LONGEST]
 
 
-def fill(session: Session, rollout: Rollout, now: float) -> int:
-    """Give every member without one a job, unless a newer rollout is for it; returns how many."""
+def fill(session: Session, rollout: Rollout, now: float, only: str | None = None) -> None:
+    """Give every member without one a job, unless a newer rollout is for it.
+
+    Args:
+        session: One that writes.
+        rollout: Nothing is done unless it is active and no undoing.
+        now: Seconds since 1970.
+        only: The one device to look at; None for all.
+    """
     if rollout.state != ACTIVE or rollout.undo_of is not None:
-        return 0
-    settings = settings_of(rollout)
-    devices = list(settings.devices)
-    if rollout.group is not None:
-        chosen = select(DeviceGroup.device).where(DeviceGroup.group == rollout.group)
-        devices = list(session.scalars(chosen))
-    new = joiners(devices, [view(job) for job in of_rollout(session, rollout.id)])
-    if not new:
-        return 0
+        return
     standing = standings(session, rollout.slot)
-    groups = groups_of(session, new)
-    made = 0
-    for device in new:
-        if current(standing, device, groups.get(device, ())) == rollout.id:
-            make(session, rollout, device, rollout.digest, now)
-            made += 1
-    return made
+    if rollout.group is not None and any(r.group == rollout.group and r.rollout > rollout.id for r in standing):
+        return  # a newer one is for all of them
+    devices = set(settings_of(rollout).devices)
+    if rollout.group is not None:
+        members = select(DeviceGroup.device).where(DeviceGroup.group == rollout.group)
+        devices = set(session.scalars(members if only is None else members.where(DeviceGroup.device == only)))
+    if only is not None:
+        devices &= {only}
+    have = select(Job.device).where(Job.rollout == rollout.id)
+    new = joiners(devices, set(session.scalars(have if only is None else have.where(Job.device == only))))
+    groups = groups_of(session, new) if new else {}
+    chosen = {d: rollout.digest for d in new if current(standing, d, groups.get(d, ())) == rollout.id}
+    if chosen:
+        make(session, rollout, chosen, now)
 
 
 def standings(session: Session, slot: str) -> list[Standing]:
@@ -152,12 +174,16 @@ def guard(session: Session, rollout: Rollout, now: float) -> None:
 
 
 def advance(session: Session, now: float) -> None:
-    """What time alone brings: late members, deadlines, guards; for every rollout that has something to do."""
-    unfinished = select(Job.rollout).where(Job.state.in_(UNDERWAY))
-    for rollout in session.scalars(select(Rollout).where((Rollout.state == ACTIVE) | Rollout.id.in_(unfinished))).all():
-        settings = settings_of(rollout)
-        for job in of_rollout(session, rollout.id):
-            if job.state in UNDERWAY and (why := overdue(settings, view(job), now)):
-                move(session, job, TIMED_OUT, why, now)
-        guard(session, rollout, now)
+    """What time alone brings: deadlines, guards, members that no event has brought in."""
+    late: set[int] = set()
+    known: dict[int, Settings] = {}
+    for job in session.scalars(select(Job).where(Job.state.in_(UNDERWAY))).all():
+        if job.rollout not in known:
+            known[job.rollout] = settings_of(session.get_one(Rollout, job.rollout))
+        if why := overdue(known[job.rollout], view(job), now):
+            move(session, job, TIMED_OUT, why, now)
+            late.add(job.rollout)
+    for rollout in session.scalars(select(Rollout).where(Rollout.state == ACTIVE)).all():
+        if rollout.id in late:
+            guard(session, rollout, now)
         fill(session, rollout, now)

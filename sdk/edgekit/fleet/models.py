@@ -156,7 +156,11 @@ class Job(Base):
     created: Mapped[float]
     delivered: Mapped[Optional[float]]
     changed: Mapped[float]
-    __table_args__ = (UniqueConstraint("rollout", "device"), Index(None, "device", "state"))
+    __table_args__ = (
+        UniqueConstraint("rollout", "device"),
+        Index(None, "device", "state"),
+        Index(None, "state", "slot"),
+    )
 
 
 class JobEvent(Base):

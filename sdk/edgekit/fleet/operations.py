@@ -148,8 +148,7 @@ def _send_back(session: Session, rollout: Rollout, back: dict[str, str], now: fl
         )
         session.add(undoing)
         session.flush()
-    for device, before in back.items():
-        jobs.make(session, undoing, device, before, now)
+    jobs.make(session, undoing, back, now)
     return undoing.id
 
 

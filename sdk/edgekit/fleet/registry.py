@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from edgekit.fleet import jobs, operations
 from edgekit.fleet.errors import FleetError
 from edgekit.fleet.models import Bundle, Device, DeviceGroup, Job, Rollout, Slot
-from edgekit.fleet.rollouts import may_deliver
+from edgekit.fleet.rollouts import ACTIVE, BAD, may_deliver
 from edgekit_runtime.agent import protocol
 from edgekit_runtime.agent.protocol import CANCELED, ENDED, SUCCEEDED, UNDERWAY
 from edgekit_runtime.plain import decode, encode
@@ -46,8 +46,8 @@ def enroll(session: Session, asked: protocol.Enroll, now: float) -> None:
     session.execute(delete(DeviceGroup).where(DeviceGroup.device == asked.device))
     session.add_all(DeviceGroup(device=asked.device, group=group) for group in sorted(set(asked.groups)))
     session.flush()
-    for rollout in session.scalars(select(Rollout).where(Rollout.state == "ACTIVE")).all():
-        jobs.fill(session, rollout, now)
+    for rollout in session.scalars(select(Rollout).where(Rollout.state == ACTIVE)).all():
+        jobs.fill(session, rollout, now, asked.device)
 
 
 def recognise(session: Session, authorization: str) -> str:
@@ -147,7 +147,7 @@ def _advance(
     jobs.move(session, job, state.state, state.detail, now)
     if state.state == SUCCEEDED and canceling:
         operations.came_through_late(session, job, now)
-    if state.state in ENDED:
+    if state.state in BAD:
         jobs.guard(session, session.get_one(Rollout, job.rollout), now)
 
 
@@ -174,7 +174,7 @@ def _order(session: Session, said: protocol.Poll, now: float) -> protocol.Job | 
                 job.before, job.progress = job.digest, 1.0
                 jobs.move(session, job, SUCCEEDED, "it ran already", now)
                 continue
-            if not may_deliver(settings, map(jobs.view, jobs.of_rollout(session, job.rollout))):
+            if settings.max_parallel and not may_deliver(settings, map(jobs.view, jobs.at_it(session, job.rollout))):
                 continue
             job.delivered = now
             job.before = runs.digest if runs is not None else ""

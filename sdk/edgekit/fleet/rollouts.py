@@ -99,9 +99,9 @@ class JobView:
         return self.open and self.delivered is not None
 
 
-def joiners(members: Iterable[str], jobs: Collection[JobView]) -> list[str]:
+def joiners(members: Iterable[str], have: Collection[str]) -> list[str]:
     """Members that have no job yet, those who came late included."""
-    return sorted(set(members) - {job.device for job in jobs})
+    return sorted(set(members) - set(have))
 
 
 def may_deliver(settings: Settings, jobs: Iterable[JobView]) -> bool:

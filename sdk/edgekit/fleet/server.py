@@ -11,6 +11,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
+from sqlalchemy.exc import OperationalError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -31,7 +32,7 @@ SIGNATURE_HEADER = "edgekit-signature"
 """Header of an upload that holds the file beside the bundle, in base64."""
 
 _LOG = logging.getLogger("edgekit.fleet")
-_SWEEP_SECONDS = 5.0
+_SWEEP_SECONDS = 15.0
 _PATIENCE = 60.0  # seconds without a byte of a body
 
 
@@ -69,6 +70,7 @@ def application(service: Service) -> Starlette:
         FleetError: _refuse,
         EdgekitError: _refuse,
         HTTPException: _refuse,
+        OperationalError: _unable,
         ClientDisconnect: _refuse,
         Exception: _failed,
     }
@@ -213,6 +215,11 @@ async def _refuse(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
         return _error(error.status_code, str(error.detail), error.headers)
     return _error(getattr(error, "status", 400), str(error) or type(error).__name__)
+
+
+async def _unable(request: Request, error: Exception) -> Response:
+    _LOG.error("the database cannot be used (%s)", getattr(error, "orig", error))
+    return _error(503, "the server's database cannot be used now: its disk may be full")
 
 
 async def _failed(request: Request, error: Exception) -> Response:

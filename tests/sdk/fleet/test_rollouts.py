@@ -21,9 +21,8 @@ from edgekit_runtime.agent.protocol import Soak
 
 
 def test_every_member_gets_one_job_and_late_ones_too():
-    jobs = [JobView("a", "SUCCEEDED"), JobView("b", "QUEUED")]
-    assert joiners(["c", "b", "a"], jobs) == ["c"]
-    assert joiners(["a", "b"], jobs) == []
+    assert joiners(["d", "c", "b", "a"], ["a", "b"]) == ["c", "d"]
+    assert joiners(["a", "b"], ["a", "b", "gone"]) == []
 
 
 def test_only_devices_that_are_at_it_count_as_parallel():

@@ -146,10 +146,10 @@ def test_a_signed_bundle_goes_out_and_comes_back_as_an_operator_types_it(tmp_pat
     shown = json.loads(edgekit("fleet", "rollout", "status", "2", "--json", cwd=tmp_path).stdout)
     assert shown["devices"][0]["before"] == jobs[0].digest
     done = edgekit("fleet", "rollout", "undo", "2", cwd=tmp_path)
-    assert done.returncode == 0 and "1 devices go back" in done.stdout
+    assert done.returncode == 0 and "devices that go back: 1" in done.stdout
     assert board.poll(runs=jobs[1].digest).job.digest == jobs[0].digest
     shown = edgekit("fleet", "status", cwd=tmp_path)
-    assert "1 devices, 1 online, hottest 61 °C; jobs: 1 QUEUED" in shown.stdout
+    assert "1 device, 1 online, hottest 61 °C; jobs: 1 QUEUED" in shown.stdout
     shown = edgekit("fleet", "watch", "--count", "1", cwd=tmp_path)
     assert shown.returncode == 0 and "pi-1" in shown.stdout
     assert edgekit("fleet", "remove", "pi-1", cwd=tmp_path).returncode == 0

@@ -95,6 +95,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("job", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_job_device_state"), ["device", "state"], unique=False)
+        batch_op.create_index(batch_op.f("ix_job_state_slot"), ["state", "slot"], unique=False)
 
     op.create_table(
         "report",
@@ -158,6 +159,7 @@ def downgrade() -> None:
 
     op.drop_table("report")
     with op.batch_alter_table("job", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_job_state_slot"))
         batch_op.drop_index(batch_op.f("ix_job_device_state"))
 
     op.drop_table("job")
