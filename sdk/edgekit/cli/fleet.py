@@ -10,7 +10,7 @@ import typer
 
 from edgekit.cli import rollout
 from edgekit.cli.bundles import Json_
-from edgekit.cli.rollout import Ca_, Data_, Server_, Token_
+from edgekit.cli.rollout import Ca_, Data_, Insecure_, Server_, Token_
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -36,7 +36,7 @@ def serve_command(
     """Serve a fleet out of a folder until told to stop."""
     from edgekit.cli.show import console
     from edgekit.fleet.host import Address, serve
-    from edgekit.fleet.service import Options
+    from edgekit.fleet.options import Options
 
     out = console(True)
 
@@ -54,13 +54,14 @@ def devices_command(
     token_file: Token_ = None,
     data: Data_ = Path("edgekit-fleet"),
     ca: Ca_ = None,
+    insecure_http: Insecure_ = False,
     json: Json_ = False,
 ) -> None:
     """Show every device: what it runs, how it fares, how it is."""
     from edgekit.cli.show import console, print_json, table
 
     query = f"?group={_quoted(group)}" if group is not None else ""
-    said = rollout.client(server, token_file, data, ca).call("GET", f"/devices{query}")
+    said = rollout.client(server, token_file, data, ca, insecure_http).call("GET", f"/devices{query}")
     if json:
         print_json(said)
         return
@@ -74,12 +75,13 @@ def remove_command(
     token_file: Token_ = None,
     data: Data_ = Path("edgekit-fleet"),
     ca: Ca_ = None,
+    insecure_http: Insecure_ = False,
     json: Json_ = False,
 ) -> None:
     """Forget a device, its secret and its reports; it can enrol again with the token."""
     from edgekit.cli.show import console, print_json
 
-    said = rollout.client(server, token_file, data, ca).call("DELETE", f"/devices/{_quoted(device)}")
+    said = rollout.client(server, token_file, data, ca, insecure_http).call("DELETE", f"/devices/{_quoted(device)}")
     if json:
         print_json(said)
         return
@@ -92,12 +94,13 @@ def status_command(
     token_file: Token_ = None,
     data: Data_ = Path("edgekit-fleet"),
     ca: Ca_ = None,
+    insecure_http: Insecure_ = False,
     json: Json_ = False,
 ) -> None:
     """Show the fleet at a glance: bundles, how they fare, jobs, alarms."""
     from edgekit.cli.show import console, print_json, table
 
-    said = rollout.client(server, token_file, data, ca).call("GET", "/status")
+    said = rollout.client(server, token_file, data, ca, insecure_http).call("GET", "/status")
     if json:
         print_json(said)
         return
@@ -117,13 +120,14 @@ def watch_command(
     token_file: Token_ = None,
     data: Data_ = Path("edgekit-fleet"),
     ca: Ca_ = None,
+    insecure_http: Insecure_ = False,
 ) -> None:
     """Show bundles, devices and jobs as they change."""
     from rich.live import Live
 
     from edgekit.cli.show import console
 
-    fleet = rollout.client(server, token_file, data, ca)
+    fleet = rollout.client(server, token_file, data, ca, insecure_http)
     with Live(console=console(False), auto_refresh=False) as live:
         seen = 0
         while True:

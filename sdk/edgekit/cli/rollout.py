@@ -18,14 +18,15 @@ Server_ = Annotated[str | None, typer.Option(help="address of the fleet server; 
 Token_ = Annotated[Path | None, typer.Option(help="file of the operator's token; else EDGEKIT_FLEET_TOKEN")]
 Data_ = Annotated[Path, typer.Option(help="folder of a fleet server on this machine")]
 Ca_ = Annotated[Path | None, typer.Option(help="PEM file of the authorities to believe; the system's by default")]
+Insecure_ = Annotated[bool, typer.Option("--insecure-http", help="talk to another machine without encryption")]
 Id_ = Annotated[int, typer.Argument(help="number of the rollout")]
 
 
-def client(server: str | None, token_file: Path | None, data: Path, ca: Path | None) -> Client:
+def client(server: str | None, token_file: Path | None, data: Path, ca: Path | None, insecure_http: bool) -> Client:
     """The server that is meant."""
     from edgekit.fleet.client import Client, Where
 
-    return Client.find(Where(server, token_file, data, ca))
+    return Client.find(Where(server, token_file, data, ca, insecure_http))
 
 
 @app.command("create")
@@ -47,6 +48,7 @@ def create_command(
     token_file: Token_ = None,
     data: Data_ = Path("edgekit-fleet"),
     ca: Ca_ = None,
+    insecure_http: Insecure_ = False,
     json: Json_ = False,
 ) -> None:
     """Send a signed bundle to a group or to devices; each keeps it once it has proved itself there."""
@@ -64,7 +66,7 @@ def create_command(
         "max_failures": max_failures,
         "expires": expires * 3600,
     }
-    fleet = client(server, token_file, data, ca)
+    fleet = client(server, token_file, data, ca, insecure_http)
     sent = fleet.upload(bundle, allow_unsigned=allow_unsigned)
     said = fleet.call("POST", "/rollouts", {"digest": sent["digest"], "group": group, "settings": settings})
     if json:
@@ -83,6 +85,7 @@ def status_command(
     token_file: Token_ = None,
     data: Data_ = Path("edgekit-fleet"),
     ca: Ca_ = None,
+    insecure_http: Insecure_ = False,
     json: Json_ = False,
 ) -> None:
     """Show every rollout, or one with each of its devices."""
@@ -90,7 +93,7 @@ def status_command(
 
     from edgekit.cli.show import console, print_json, table
 
-    fleet = client(server, token_file, data, ca)
+    fleet = client(server, token_file, data, ca, insecure_http)
     said = fleet.call("GET", "/rollouts" if rollout is None else f"/rollouts/{rollout}")
     if json:
         print_json(said)
@@ -122,12 +125,13 @@ def undo_command(
     token_file: Token_ = None,
     data: Data_ = Path("edgekit-fleet"),
     ca: Ca_ = None,
+    insecure_http: Insecure_ = False,
     json: Json_ = False,
 ) -> None:
     """Take a rollout back: devices that have the bundle go to the one that ran before; exit 1 if one cannot."""
     from edgekit.cli.show import console, print_json
 
-    said = client(server, token_file, data, ca).call("POST", f"/rollouts/{rollout}/undo")
+    said = client(server, token_file, data, ca, insecure_http).call("POST", f"/rollouts/{rollout}/undo")
     if json:
         print_json(said)
     else:
@@ -152,4 +156,4 @@ def _row(said: dict[str, Any]) -> list[str]:
             escape(said["reason"])]  # fmt: skip
 
 
-__all__ = ["Ca_", "Data_", "Server_", "Token_", "app", "client"]
+__all__ = ["Ca_", "Data_", "Insecure_", "Server_", "Token_", "app", "client"]

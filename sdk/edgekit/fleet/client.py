@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from edgekit.fleet.errors import ServerError
+from edgekit.fleet.host import SERVER_FILE, loopback
 from edgekit_runtime import Bundle
 from edgekit_runtime.errors import SignatureError, UsageError
 from edgekit_runtime.signing import read_signature, signature_path
@@ -33,12 +34,14 @@ class Where:
         token_file: File of the operator's token; None for the environment's, or that server's own.
         data: Folder of a server on this machine.
         ca: PEM file of the authorities to believe; None for the system's.
+        insecure_http: Whether ``http`` to another machine is taken.
     """
 
     server: str | None = None
     token_file: Path | None = None
     data: Path = Path("edgekit-fleet")
     ca: Path | None = None
+    insecure_http: bool = False
 
 
 class Client:
@@ -48,13 +51,16 @@ class Client:
         url: Its address.
         token: The operator's.
         ca: PEM file of the authorities to believe.
+        insecure: Whether ``http`` to another machine is taken.
         timeout: Seconds without a byte after which it is taken to be gone.
 
     Raises:
-        UsageError: The address is none, or the authorities cannot be read.
+        UsageError: The address is none, would carry the token in the clear, or the authorities cannot be read.
     """
 
-    def __init__(self, url: str, token: str, *, ca: str | None = None, timeout: float = 60.0) -> None:
+    def __init__(
+        self, url: str, token: str, *, ca: str | None = None, insecure: bool = False, timeout: float = 60.0
+    ) -> None:
         parts = urllib.parse.urlsplit(url)
         try:
             host, port = parts.hostname, parts.port
@@ -62,6 +68,8 @@ class Client:
             raise UsageError(f"{url!r:.120} is not an address ({error})") from error
         if parts.scheme not in ("http", "https") or not host or parts.query or parts.username:
             raise UsageError(f"{url!r:.120} is not the address of a server", "give https://HOST[:PORT]")
+        if parts.scheme == "http" and not insecure and not loopback(host):
+            raise UsageError(f"{url} would carry the operator's token in the clear", "give https, or --insecure-http")
         if not token.isascii() or not token.isprintable():
             raise UsageError("the operator's token holds characters that no token has")
         self.url, self._host, self._port, self._base = url, host, port, parts.path.rstrip("/")
@@ -80,8 +88,6 @@ class Client:
         Raises:
             UsageError: None is.
         """
-        from edgekit.fleet.host import SERVER_FILE
-
         server = where.server or os.environ.get(SERVER_VARIABLE)
         ca = None if where.ca is None else str(where.ca)
         if server is None:
@@ -95,11 +101,11 @@ class Client:
                 ) from error
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise UsageError(f"{where.data / SERVER_FILE} cannot be read ({error})") from error
-            return cls(server, _token(where) or _read(where.data / "tokens" / "operator"), ca=ca)
+            return cls(server, _token(where) or _read(where.data / "tokens" / "operator"), ca=ca, insecure=True)
         token = _token(where)
         if token is None:
             raise UsageError(f"{server} wants the operator's token", f"give --token-file or {TOKEN_VARIABLE}")
-        return cls(server, token, ca=ca)
+        return cls(server, token, ca=ca, insecure=where.insecure_http)
 
     def call(self, method: str, path: str, message: object = None) -> dict[str, Any]:
         """Ask, and read the answer.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import SdkError
-from edgekit.fleet.service import ENROLMENT, Options, Service
+from edgekit.fleet.options import ENROLMENT, Options
 from edgekit_runtime.atomic import replacing
 from edgekit_runtime.errors import MissingRequirement, UsageError
 
@@ -50,7 +50,7 @@ class Address:
         if (self.cert is None) != (self.key is None):
             raise UsageError("a certificate needs its key, and a key its certificate", "give --cert and --key")
         if self.cert is None or self.key is None:
-            if not _loopback(self.host) and not self.insecure_http:
+            if not loopback(self.host) and not self.insecure_http:
                 raise UsageError(
                     f"{self.host} would carry secrets in the clear", "give --cert and --key, or --insecure-http"
                 )
@@ -79,6 +79,7 @@ def serve(root: Path, address: Address, options: Options, started: Callable[[str
         import uvicorn
 
         from edgekit.fleet.server import application
+        from edgekit.fleet.service import Service
     except ImportError as error:
         raise MissingRequirement(f"the fleet server needs {error.name}", 'pip install "edgekit[fleet]"') from error
     service = Service(root, options)
@@ -131,7 +132,8 @@ def _url(address: Address, port: int) -> str:
     return f"{'https' if address.cert else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def _loopback(host: str) -> bool:
+def loopback(host: str) -> bool:
+    """Whether an address is of this machine alone."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:

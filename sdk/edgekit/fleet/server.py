@@ -21,7 +21,8 @@ from starlette.routing import Route
 
 from edgekit.fleet.errors import FleetError
 from edgekit.fleet.operations import Create
-from edgekit.fleet.service import ENROLMENT, OPERATOR, Service
+from edgekit.fleet.options import ENROLMENT, OPERATOR
+from edgekit.fleet.service import Service
 from edgekit_runtime.agent import protocol
 from edgekit_runtime.agent.protocol import MAX_MESSAGE, ProtocolError, from_json, to_json
 from edgekit_runtime.errors import EdgekitError

@@ -8,7 +8,6 @@ import os
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,28 +16,9 @@ from edgekit.fleet import ingest, jobs, operations, registry, views
 from edgekit.fleet.database import Database
 from edgekit.fleet.errors import FleetError
 from edgekit.fleet.library import Library, Received
+from edgekit.fleet.options import ENROLMENT, OPERATOR, Options
 from edgekit_runtime.agent import protocol
 from edgekit_runtime.plain import encode
-
-ENROLMENT, OPERATOR = "enrolment", "operator"
-"""The two tokens: what a device enrols with, and what an operator needs."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a fleet server is kept.
-
-    Attributes:
-        poll_seconds: How often devices poll, on average.
-        max_bundle_bytes: Size of a bundle that is taken.
-        keep_days: How long reports are kept.
-        keep_reports: How many of the newest are kept at most.
-    """
-
-    poll_seconds: float = 30.0
-    max_bundle_bytes: int = 4 * 2**30
-    keep_days: float = 30.0
-    keep_reports: int = 1_000_000
 
 
 class Service:

@@ -10,8 +10,9 @@ import pytest
 pytest.importorskip("sqlalchemy", reason="needs the fleet extra")
 
 from edgekit.fleet.operations import Create
+from edgekit.fleet.options import Options
 from edgekit.fleet.rollouts import Settings
-from edgekit.fleet.service import Options, Service
+from edgekit.fleet.service import Service
 from edgekit_runtime.agent import protocol as p
 from edgekit_runtime.bundle import write_bundle
 

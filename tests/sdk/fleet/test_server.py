@@ -226,6 +226,8 @@ def test_refusals_are_one_sentence_with_the_right_status(server):
     assert status("GET", "/elsewhere") == 404
     enroll = p.to_json(p.Enroll("pi-says", "1" * 64))
     assert status("POST", "/api/v1/enroll", enroll, Authorization=f"Bearer {server.token}") == 409
+    for span in ("bytes=9-1", "bytes=x", "lines=1-", "bytes=0-0,5-9", "bytes=99999999999999999999-"):
+        assert server.ask("GET", "/api/v1/bundles/" + "a" * 64, None, Range=span, **head)[0] == 404
     assert list((server.data / "bundles/incoming").iterdir()) == [], "what was refused leaves nothing"
 
 
@@ -311,6 +313,7 @@ def fuzzed(server) -> list[tuple[str, dict, str]]:
         (["serve", "--cert", "c.pem", "--key", "k.pem"], 2, "cannot use the certificate"),
         (["serve", "--host", "192.0.2.1", "--insecure-http"], 1, "cannot listen on 192.0.2.1"),
         (["status", "--server", "http://127.0.0.1:9"], 2, "wants the operator's token"),
+        (["status", "--server", "http://fleet.example.org", "--token-file", "t"], 2, "token in the clear"),
         (["status", "--server", "ftp://x", "--token-file", "t"], 2, "is not the address of a server"),
         (["status", "--server", "http://127.0.0.1:9", "--token-file", "t"], 1, "does not answer"),
         (["status", "--server", "http://127.0.0.1:9", "--token-file", "none"], 2, "cannot read the operator's token"),
@@ -352,3 +355,10 @@ def test_over_tls_with_a_certificate_of_ones_own(tmp_path):
     with pytest.raises(EdgekitError, match="does not answer"):
         Link(made.url).call("/api/v1/enroll", p.Enroll("pi-1", "1" * 64), p.Enrolled, made.token)
     assert made.stop() == 0
+
+
+def test_without_the_extra_the_line_to_install_it_is_printed(tmp_path):
+    program = "import sys; sys.modules['sqlalchemy'] = None; sys.argv = ['edgekit', 'fleet', 'serve']; import edgekit.cli as c; c.main()"
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 4 and 'pip install "edgekit[fleet]"' in done.stderr and done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
