@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import http.client
 import json
@@ -239,6 +240,11 @@ def test_a_signature_must_be_of_the_bundle(server, tmp_path):
     client = server.client()
     with pytest.raises(SignatureError, match="is of bundle"):
         client.upload(two)
+    operator = (server.data / "tokens/operator").read_text().strip()
+    beside = base64.b64encode(Path(f"{one}.sig").read_bytes()).decode()
+    head = {"Authorization": f"Bearer {operator}", "Edgekit_Signature": beside}
+    status, said, _ = server.ask("POST", "/api/v1/fleet/bundles", two.read_bytes(), **head)
+    assert status == 422 and "is not an ed25519 one of bundle" in said["error"]
     assert client.upload(one)["key"]
     assert client.upload(one, allow_unsigned=True) == client.upload(one), "twice is once"
     two.write_bytes(two.read_bytes()[:-100])

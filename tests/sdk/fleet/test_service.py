@@ -116,6 +116,7 @@ def test_it_stops_by_itself_and_lets_go_on_who_is_at_it(fleet):
     assert said["state"] == "STOPPED" and "1 did not come through (pi-a), 0 may" in said["reason"]
     assert fleet.jobs(rollout) == {"pi-a": "ROLLED_BACK", "pi-b": "QUEUED", "pi-c": "CANCELED"}
     assert c.poll().job is None and fleet.device("pi-d").poll().job is None
+    assert b.poll("SOAKING").cancel == ()
     b.runs(b.job.digest)
     b.poll("SUCCEEDED")
     assert fleet.jobs(rollout)["pi-b"] == "SUCCEEDED"
