@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +35,17 @@ class Database:
             migrate(self.engine)
         except DatabaseError as error:
             raise SdkError(f"cannot open the fleet's database {path} ({error.orig})") from error
-        self.write = sessionmaker(self.engine)
-        """Begins a session that is the only one to write until it ends."""
+        self._sessions = sessionmaker(self.engine)
+        self._turn = threading.Lock()
         self.read = sessionmaker(self.engine.execution_options(reads=True))
         """Begins a session that sees one moment and blocks nobody."""
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[Session]:
+        """A session that is the only one to write; it is committed when the block ends, and undone if that fails."""
+        # SQLite lets who waits for its lock sleep ever longer, and whoever comes by take it: threads take turns here
+        with self._turn, self._sessions.begin() as session:
+            yield session
 
     def close(self) -> None:
         """Let go of the file."""

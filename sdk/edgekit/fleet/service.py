@@ -70,7 +70,7 @@ class Service:
 
     def enroll(self, asked: protocol.Enroll) -> protocol.Enrolled:
         """Make a device known."""
-        with self.database.write.begin() as session:
+        with self.database.write() as session:
             registry.enroll(session, asked, self._clock())
         return protocol.Enrolled(asked.device, self.options.poll_seconds)
 
@@ -94,7 +94,7 @@ class Service:
         """Hear where a device stands, and say what it should do."""
         if not 0 <= said.sequence < 2**63:
             raise FleetError(400, "a poll's number is from 0 to 2**63 - 1")
-        with self.database.write.begin() as session:
+        with self.database.write() as session:
             return registry.poll(session, said, self.options.poll_seconds, self._clock())
 
     def reports(self, said: protocol.Reports) -> protocol.Received:
@@ -105,7 +105,7 @@ class Service:
         # drift takes a while: it is looked at before the others are kept waiting
         new = ingest.newest_windows(said, have)
         windows = {slot: ingest.figures(body, self.library.manifest) for slot, body in new.items()}
-        with self.database.write.begin() as session:
+        with self.database.write() as session:
             return ingest.store(session, said, windows, self._clock())
 
     # -- the operator ----------------------------------------------------------------------------------------------
@@ -117,7 +117,7 @@ class Service:
 
     def remove(self, device: str) -> dict[str, Any]:
         """Forget a device."""
-        with self.database.write.begin() as session:
+        with self.database.write() as session:
             registry.remove(session, device, self._clock())
         return {"removed": device}
 
@@ -128,18 +128,18 @@ class Service:
 
     def take(self, came: Received) -> dict[str, Any]:
         """Keep an upload."""
-        with self.database.write.begin() as session:
+        with self.database.write() as session:
             return views.bundle(self.library.take(session, came, self._clock()))
 
     def create(self, asked: operations.Create) -> dict[str, Any]:
         """Begin a rollout."""
-        with self.database.write.begin() as session:
+        with self.database.write() as session:
             made = operations.create(session, asked, self._clock())
             return views.rollout(session, made)
 
     def undo(self, number: int) -> dict[str, Any]:
         """Take a rollout back."""
-        with self.database.write.begin() as session:
+        with self.database.write() as session:
             plain: dict[str, Any] = encode(operations.undo(session, number, self._clock()))
             return plain
 
@@ -156,7 +156,7 @@ class Service:
     def sweep(self) -> None:
         """What time alone brings: deadlines, and old reports that go."""
         now = self._clock()
-        with self.database.write.begin() as session:
+        with self.database.write() as session:
             jobs.advance(session, now)
             ingest.forget(session, now - self.options.keep_days * 86400, self.options.keep_reports)
 

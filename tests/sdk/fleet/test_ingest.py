@@ -56,7 +56,7 @@ def test_old_ones_go_and_are_still_known_to_have_come(fleet):
     assert stored(fleet) == [("pi-1", "boot-1", 2)]
     assert send(fleet, report(1, {})) == {"boot-1": 2} and len(stored(fleet)) == 1
     send(fleet, *(report(n, {}) for n in range(3, 10)))
-    with fleet.service.database.write.begin() as session:
+    with fleet.service.database.write() as session:
         assert ingest.forget(session, 0.0, 5) == 3
     assert [n for _, _, n in stored(fleet)] == [5, 6, 7, 8, 9]
 
