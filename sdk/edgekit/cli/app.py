@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from edgekit.cli import bundles, deploy, evaluation, export, machine, placement, signing
+from edgekit.cli import bundles, deploy, evaluation, export, fleet, machine, placement, signing
 
 app = typer.Typer(
     name="edgekit",
@@ -31,6 +31,7 @@ app.command("deploy")(deploy.deploy_command)
 app.command("placement")(placement.placement_command)
 app.command("inspect")(bundles.inspect_command)
 app.add_typer(signing.app, name="bundle")
+app.add_typer(fleet.app, name="fleet")
 app.command("targets")(machine.targets_command)
 app.command("doctor")(machine.doctor_command)
 app.command("demo")(machine.demo_command)
