@@ -43,6 +43,12 @@ def test_a_service_on_a_jetson(tmp_path):
     assert "DeviceAllow=char-nvidia* rw" in (tmp_path / "units/edgekit-serve.service").read_text()
 
 
+def test_three_boards_and_a_fleet(tmp_path):
+    printed = run("fleet_on_a_laptop.py", tmp_path)
+    every = [line for line in printed.splitlines() if line.count("SUCCEEDED") == 3]
+    assert [line.split(":")[0] for line in every] == ["fp32.edgekit", "int8.edgekit", "and back"]
+
+
 def test_keras_to_pi(tmp_path):
     printed = run("keras_to_pi.py", tmp_path)
     assert "tflite-int8" in printed and printed.count("saw") == 3
