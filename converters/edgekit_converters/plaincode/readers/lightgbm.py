@@ -9,6 +9,7 @@ Random forests divide the sum by the number of rounds, in ``predict`` alone: ``r
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,13 @@ def _parameter(found: Ensemble, name: str, default: float) -> float:
     for word in found.objective[1:]:
         key, _, value = word.partition(":")
         if key == name:
-            return float(value)
+            try:
+                number = float(value)
+            except ValueError:
+                number = math.nan
+            if not math.isfinite(number):
+                raise ConversionError(f"the model's objective has {name} {value!r:.40}, which is no number")
+            return number
     return default
 
 
