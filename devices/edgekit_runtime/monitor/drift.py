@@ -9,12 +9,14 @@ from typing import Optional
 
 import numpy as np
 
+from edgekit_runtime.manifest import Manifest
 from edgekit_runtime.monitor.distance import Distances, Drift
 from edgekit_runtime.monitor.sketch import Sketch
 
 LEVEL = 0.01
 """Share of windows without drift that are called drifted all the same, for one feature."""
 
+_PRESUMED = 100
 _DRAWS = 3000
 _SEED = 20_11
 _STATISTICS = 3
@@ -56,6 +58,11 @@ class Cells:
         """The sketch's values in each cell."""
         inner = np.add.reduceat(np.array(sketch.bins, np.float64), self.starts)
         return np.array([sketch.under, *inner, sketch.over])
+
+
+def reference_samples(manifest: Manifest) -> int:
+    """How many samples a bundle's reference was made from; few where it does not say, so that limits are wide."""
+    return next((d.samples for d in manifest.data if d.role == "reference"), _PRESUMED)
 
 
 def distances(counts: np.ndarray, shares: Sequence[float]) -> Distances:

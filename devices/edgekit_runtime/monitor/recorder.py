@@ -13,14 +13,13 @@ import numpy as np
 from edgekit_runtime.errors import SpecificationError
 from edgekit_runtime.manifest import Manifest
 from edgekit_runtime.monitor.distance import Drift
-from edgekit_runtime.monitor.drift import LEVEL, compare
+from edgekit_runtime.monitor.drift import LEVEL, compare, reference_samples
 from edgekit_runtime.monitor.grid import Grid
 from edgekit_runtime.monitor.watching import Watching
 from edgekit_runtime.monitor.window import Window
 from edgekit_runtime.runtime import Runtime
 from edgekit_runtime.specification.summaries import summarize
 
-_PRESUMED_REFERENCE = 100  # bundles that do not say how many samples their reference has: few, so that limits are wide
 _KEPT = 64
 _LEAST = 32  # summaries in a window, if as many calls came
 
@@ -60,7 +59,7 @@ class Monitor:
         if not seconds > 0 or not budget >= 0:
             raise ValueError("a monitor needs windows longer than 0 s and a budget of 0 s or more")
         self.manifest = model.manifest if isinstance(model, Runtime) else model
-        self.reference = next((d.samples for d in self.manifest.data if d.role == "reference"), _PRESUMED_REFERENCE)
+        self.reference = reference_samples(self.manifest)
         self.totals = Window.of(self.manifest, clock())
         self.lost = 0
         self._seconds, self._clock, self._timer, self._budget = seconds, clock, timer, budget

@@ -19,7 +19,6 @@ from edgekit_runtime.manifest import Manifest
 
 _MOST = 2**63 - 1  # what SQLite's integers hold
 _COUNTABLE = 2**53
-_PRESUMED_REFERENCE = 100  # as the device presumes (edgekit_runtime.monitor.recorder)
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def figures(body: Mapping[str, Any], manifest: Callable[[str], Manifest | None])
         body: ``{"kind": "window", "slot", "digest", "window"}``.
         manifest: Of a bundle's digest; None where it is not known here.
     """
-    from edgekit_runtime.monitor.drift import compare
+    from edgekit_runtime.monitor.drift import compare, reference_samples
     from edgekit_runtime.monitor.histogram import Histogram
     from edgekit_runtime.monitor.window import Window
 
@@ -69,7 +68,7 @@ def figures(body: Mapping[str, Any], manifest: Callable[[str], Manifest | None])
             window = Window.from_plain(plain, known)
             latency, requests, errors = window.latency, window.requests, window.errors
             ended = float(plain["ended"])
-            reference = next((d.samples for d in known.data if d.role == "reference"), _PRESUMED_REFERENCE)
+            reference = reference_samples(known)
             drifts = {
                 f"{side}.{name}": compare(sketch, reference)
                 for side in ("inputs", "outputs")
