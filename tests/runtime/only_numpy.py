@@ -19,8 +19,9 @@ for name in backend_names():
     try:
         backend(name).open(b"")
     except MissingRequirement as error:
-        if "edgekit-runtime[" not in str(error):
-            sys.exit(f"back end {name} does not name its extra: {error}")
+        # an accelerator's interpreter comes with its board, the others' from an extra
+        if not error.hint or ("edgekit-runtime[" not in error.hint and not backend(name).accelerator):
+            sys.exit(f"back end {name} does not say how to get its interpreter: {error}")
     else:
         sys.exit(f"back end {name} opened without its interpreter")
 print(f"edgekit-runtime {edgekit_runtime.__version__} on Python {sys.version.split()[0]}: numpy alone")
