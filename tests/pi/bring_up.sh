@@ -29,7 +29,7 @@ wheels() { # ROOT MACHINE PACKAGES...
   "$python" -m pip install -q --disable-pip-version-check --no-compile --only-binary=:all: --python-version 3.11 \
     "${platforms[@]}" --target "$root/opt/site" "$@"
 }
-wheels pi64 aarch64 numpy==2.4.6 ai-edge-litert==2.3.0 onnxruntime==1.32.0 opencv-python-headless==5.0.0.93 pytest==9.2.0 hypothesis==6.141.1
-wheels pi32 armv7l --no-deps tflite-runtime==2.14.0 pytest==9.2.0 hypothesis==6.141.1 iniconfig packaging pluggy pygments sortedcontainers attrs
+wheels pi64 aarch64 numpy==2.4.6 ai-edge-litert==2.3.0 onnxruntime==1.32.0 opencv-python-headless==5.0.0.93 uvicorn==0.54.0 pytest==9.2.0 hypothesis==6.141.1
+wheels pi32 armv7l --no-deps tflite-runtime==2.14.0 uvicorn==0.54.0 h11==0.16.0 click==8.5.1 typing_extensions==4.16.0 pytest==9.2.0 hypothesis==6.141.1 iniconfig packaging pluggy pygments sortedcontainers attrs
 rm -rf apt
 touch ready

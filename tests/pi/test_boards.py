@@ -129,8 +129,8 @@ def test_doctor_finds_the_boards_interpreters(boards, name):
 
 SLOW = ("monitor/test_drift.py", "monitor/test_outbox.py", "monitor/test_prometheus.py")
 """Bootstraps, kills and power cuts: emulation takes many minutes for them."""
-COMPILED = ("test_plain.py",)
-"""This machine's compiler is there, the board's is not."""
+COMPILED = ("test_plain.py", "accel")
+"""This machine's compiler is there, the board's is not: what it makes is for this machine."""
 PROCESSES = (
     "serve/test_supervision.py",
     "serve/test_soak.py",
@@ -144,11 +144,13 @@ SERVICES = ("install", "top/test_top.py")
 """Text that is the same on every machine and tools that are not on the board; a terminal beside a server of its own."""
 WATCH = ("watch",)
 """A board in emulation has no camera, no broker and no GStreamer, and its tests start many processes."""
-ALWAYS = (*SLOW, *COMPILED, *PROCESSES, *SERVICES, *WATCH)
+SERVER = ("serve/test_server.py", "serve/test_fuzz.py", "serve/test_grpc.py")
+"""A server's process, which the agent's test below starts too, and thousands of requests to one."""
+ALWAYS = (*SLOW, *COMPILED, *PROCESSES, *SERVICES, *WATCH, *SERVER)
 LEFT_OUT = {
     "pi64": ALWAYS,
     # hypothesis draws no floats where denormals are flushed, and XNNPACK clamps infinities there
-    "pi32": (*ALWAYS, "serve/test_app.py", "serve/test_protocol.py"),
+    "pi32": (*ALWAYS, "serve/test_app.py", "serve/test_protocol.py", "top"),
 }
 
 
