@@ -41,21 +41,26 @@ class Board:
         command = [self.qemu, "-cpu", self.processor, "-L", self.root, self.root / "usr/bin/python3.11", "-B"]
         self.launcher.write_text(f'#!/bin/sh\nexec {shlex.join(map(str, command))} "$@"\n')
         self.launcher.chmod(0o755)
+        # what an emulated process calls its own Python must be something that this machine can start, too
+        self.custom.mkdir()
+        (self.custom / "sitecustomize.py").write_text(f"import sys\nsys.executable = {str(self.launcher)!r}\n")
+
+    @property
+    def custom(self) -> Path:
+        """Folder on the board's path, read by every Python that starts there."""
+        return self.launcher.with_name(f"{self.name}-custom")
 
     def python(self, module: str, *arguments: str, timeout: int = 900) -> subprocess.CompletedProcess[str]:
         """Run a module in the board's own Python with edgekit_runtime on its path."""
         environment = {
             "PATH": "/usr/bin:/bin",
-            "PYTHONPATH": f"{ROOT / 'devices'}:{self.root / 'opt/site'}:{ROOT}",
+            "PYTHONPATH": f"{self.custom}:{ROOT / 'devices'}:{self.root / 'opt/site'}:{ROOT}",
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONHOME": str(self.root / "usr"),
             "HOME": str(self.launcher.parent),
             **{k: v for k, v in os.environ.items() if k == "EDGEKIT_ASSETS"},
         }
-        program = (
-            f"import runpy, sys; sys.executable = {str(self.launcher)!r}; "
-            f"sys.argv[0] = {module!r}; runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
-        )
+        program = f"import runpy, sys; sys.argv[0] = {module!r}; runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
         return subprocess.run(
             [str(self.launcher), "-c", program, *arguments],
             capture_output=True,
