@@ -8,7 +8,7 @@ import re
 import socket
 import urllib.parse
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
@@ -43,22 +43,21 @@ class Counts:
 
     requests: int = 0
     errors: int = 0
-    buckets: Mapping[float, float] = ()  # type: ignore[assignment]
+    buckets: Mapping[float, float] = field(default_factory=dict)
 
     def since(self, before: Counts) -> Counts:
         """What came after `before`; all of it where the server began anew."""
         if self.requests < before.requests:
             return self
-        known = dict(before.buckets)
         return Counts(
             self.requests - before.requests,
             self.errors - before.errors,
-            {bound: n - known.get(bound, 0.0) for bound, n in dict(self.buckets).items()},
+            {bound: n - before.buckets.get(bound, 0.0) for bound, n in self.buckets.items()},
         )
 
     def percentile(self, share: float) -> float:
         """Latency in seconds that `share` of the requests stay below, linear within a bucket; 0 for no requests."""
-        buckets = sorted(dict(self.buckets).items())
+        buckets = sorted(self.buckets.items())
         if not buckets or not buckets[-1][1]:
             return 0.0
         wanted, low, below = share * buckets[-1][1], 0.0, 0.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import logging
 import os
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
 from edgekit_runtime.errors import BundleError, EdgekitError
+from edgekit_runtime.parent import die_with
 from edgekit_runtime.serve.heap import keep_pages
 from edgekit_runtime.serve.source import opened
 from edgekit_runtime.serve.wire import INLINE, Arena, Frames, frame
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("edgekit_runtime")
 _BLOCK = 2**16
 _GENTLE = 10  # niceness: a tenth of the processor time that those get who answer
-_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 
 def main() -> None:
@@ -49,12 +48,7 @@ def _end_with_the_server() -> None:
     """Die when the server does, even in the middle of an inference; but only then: it ends us when it is ended."""
     for number in (signal.SIGINT, signal.SIGTERM):  # a terminal and systemd send them to every process
         signal.signal(number, signal.SIG_IGN)
-    parent = os.getppid()
-    prctl = getattr(ctypes.CDLL(None), "prctl", None)
-    if prctl is not None:
-        prctl(_DIE_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)
+    die_with(os.getppid())
 
 
 def _yield_to_others() -> None:

@@ -15,11 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from edgekit_runtime.capture.sinks import About, Away, Sender, Sink
+from edgekit_runtime.capture.sinks import About, Away, Sender
 from edgekit_runtime.capture.sinks.file import File
 from edgekit_runtime.capture.sinks.http import Http
 from edgekit_runtime.capture.sinks.mqtt import Mqtt
 from edgekit_runtime.capture.sinks.outlet import Outlet
+from edgekit_runtime.capture.sinks.stdout import Stdout
 
 ABOUT = About("digits", "0" * 64, "run")
 
@@ -93,7 +94,7 @@ class Slow(Sender):
 
 
 def test_a_sink_slower_than_the_source_drops_the_oldest():
-    sink, sender = Sink(), Slow()
+    sink, sender = Stdout(), Slow()
     outlet = outlet_of(sink, sender=sender)
     outlet._room = 10
     for number in range(500):
@@ -105,7 +106,7 @@ def test_a_sink_slower_than_the_source_drops_the_oldest():
 
 
 def test_where_every_sample_counts_the_source_waits_for_the_sink():
-    sink, sender = Sink(), Slow()
+    sink, sender = Stdout(), Slow()
     outlet = outlet_of(sink, sender=sender, block=True)
     outlet._room = 10
     putting = threading.Thread(target=lambda: [outlet.put(body(n)) for n in range(200)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Optional
@@ -30,7 +31,7 @@ class About:
     run: str
 
 
-class Sink:
+class Sink(ABC):
     """Settings of a sink (a frozen dataclass); `open` gives the sender."""
 
     outbox: str = ""
@@ -40,6 +41,7 @@ class Sink:
     keep: int = 10_000
     """Messages that may wait in the outbox."""
 
+    @abstractmethod
     def open(self, about: About) -> Sender:
         """Check what can be checked, and make the sender; the other side may be away.
 
@@ -47,10 +49,9 @@ class Sink:
             UsageError: A secret or certificate cannot be read.
             MissingRequirement: A package is not installed.
         """
-        raise NotImplementedError
 
 
-class Sender:
+class Sender(ABC):
     """Sends messages; used by one thread.
 
     Attributes:
@@ -61,6 +62,7 @@ class Sender:
     refused: int = 0
     why: str = ""
 
+    @abstractmethod
     def send(self, messages: Sequence[tuple[str, bytes]]) -> int:
         """Send messages in order.
 
@@ -74,7 +76,6 @@ class Sender:
             Away: Nothing could be sent.
             Gone: Nothing ever will be.
         """
-        raise NotImplementedError
 
     def close(self, state: Optional[str] = None) -> None:
         """Say goodbye."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,7 +37,7 @@ class Sample:
     at: float = field(default_factory=time.time)
 
 
-class Source:
+class Source(ABC):
     """Takes samples one after the other. A source is a frozen dataclass of its settings; `open` gives the taker."""
 
     live: bool = True
@@ -44,6 +45,7 @@ class Source:
     stall: float = 0.0
     """Seconds without a sample after which it counts as lost; 0 for sources that may be silent."""
 
+    @abstractmethod
     def open(self) -> Taker:
         """Begin to take.
 
@@ -51,12 +53,12 @@ class Source:
             SourceLost: It is not there.
             MissingRequirement: A package or program is not installed.
         """
-        raise NotImplementedError
 
 
-class Taker:
+class Taker(ABC):
     """An open source, used by one thread; `close` may come from another."""
 
+    @abstractmethod
     def read(self) -> Sample:
         """The next sample; waits for it.
 
@@ -64,7 +66,6 @@ class Taker:
             SourceLost: The source vanished.
             End: There are no more.
         """
-        raise NotImplementedError
 
     def close(self) -> None:
         """Let go of the device; a `read` that waits ends soon where the source can do that."""
