@@ -10,7 +10,9 @@ from sqlalchemy.orm import Session
 
 from edgekit.fleet import jobs
 from edgekit.fleet.models import Bundle, Device, Job, JobEvent, Report, Rollout, Slot
-from edgekit_runtime.agent.protocol import UNDERWAY
+from edgekit_runtime.agent.protocol import ENDED, UNDERWAY
+
+_ORDER = (*UNDERWAY, *ENDED)
 
 _ALARMS = 20
 _SLACK = 30.0  # seconds by which a poll may be late, beside two that may be lost
@@ -88,7 +90,8 @@ def rollout(session: Session, row: Rollout) -> dict[str, Any]:
     found = jobs.of_rollout(session, row.id)
     events: dict[str, list[dict[str, Any]]] = {}
     chosen = select(JobEvent).join(Job, Job.id == JobEvent.job).where(Job.rollout == row.id)
-    for event in session.scalars(chosen.order_by(JobEvent.at, JobEvent.id)):
+    # not by time: a poll's is the server's and a report's the device's, and the two need not agree
+    for event in sorted(session.scalars(chosen), key=lambda e: _ORDER.index(e.state)):
         events.setdefault(event.job, []).append({"state": event.state, "at": event.at, "detail": event.detail})
     return {
         **_rollout(row, dict(Counter(job.state for job in found))),
