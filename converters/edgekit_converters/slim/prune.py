@@ -223,7 +223,9 @@ def _graph(network: Any, examples: tuple[Any, ...]) -> Iterator[Any]:
     still = {n for n, p in network.named_parameters() if any(p is f for f in frozen)}
     try:
         with torch.enable_grad(), quiet():
-            yield torch_pruning.DependencyGraph().build_dependency(network, example_inputs=examples, verbose=False)
+            graph = torch_pruning.DependencyGraph()
+            graph.build_dependency(network, example_inputs=examples, verbose=False)
+        yield graph
     finally:
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(name not in still and parameter.is_floating_point())
