@@ -25,7 +25,7 @@ from edgekit_converters.slim.latency import Stopwatch
 from edgekit_converters.slim.prune import prune
 from edgekit_converters.slim.settings import PruneSettings
 
-SIZE, TOKENS, INTENTS = 64, 16, 50
+SIZE, TOKENS, INTENTS = 48, 16, 20
 
 
 class Logits(torch.nn.Module):
@@ -102,9 +102,9 @@ def sentences() -> tuple[tuple[Rows, Rows, Rows], int]:
 def mobilenet() -> None:
     train, validation, test = pictures()
     config = MobileNetV2Config(num_channels=1, image_size=SIZE, num_labels=10, classifier_dropout_prob=0.1)
-    settings = PruneSettings(share=0.6, steps=3, epochs=3, speedup=2.2)
-    report("MobileNetV2 1.0@64, digits", Logits(MobileNetV2ForImageClassification(config)), (train, validation, test),
-           8, DistillSettings(10, 3e-3, soft=0.0, hard=1.0), DistillSettings(3, 1e-3), settings)  # fmt: skip
+    settings = PruneSettings(share=0.6, steps=2, epochs=2, speedup=2.2)
+    report("MobileNetV2 1.0@48, digits", Logits(MobileNetV2ForImageClassification(config)), (train, validation, test),
+           8, DistillSettings(7, 4e-3), DistillSettings(2, 2e-3), settings)  # fmt: skip
 
 
 def bert() -> None:
@@ -113,15 +113,16 @@ def bert() -> None:
         vocab_size=vocabulary, hidden_size=256, num_hidden_layers=4, num_attention_heads=4, intermediate_size=1024,
         max_position_embeddings=TOKENS, num_labels=INTENTS,
     )  # fmt: skip
-    settings = PruneSettings(share=0.75, steps=3, epochs=3, speedup=3.0)
+    settings = PruneSettings(share=0.75, steps=2, epochs=2, speedup=3.0)
     report("BERT 4x256, 16 tokens, CLINC150 intents", Logits(BertForSequenceClassification(config)), rows,
-           32, DistillSettings(8, 5e-4, soft=0.0, hard=1.0), DistillSettings(3, 3e-4), settings)  # fmt: skip
+           8, DistillSettings(6, 5e-4), DistillSettings(2, 3e-4), settings)  # fmt: skip
 
 
 def report(name, network, rows, batch, learn: DistillSettings, tune: DistillSettings, settings: PruneSettings) -> None:
     train, validation, test = rows
     start = time.process_time()
-    distill(network, None, train.batches(4 * batch), settings=learn)
+    learned = distill(network, None, train.batches(4 * batch), settings=learn)
+    print(f"{name}: losses {[round(loss, 3) for loss in learned.losses]}", flush=True)
     examples = tuple(i[:2] for i in train.inputs)
     taught = fine_tuner(train.batches(4 * batch), network, tune)
     result = prune(

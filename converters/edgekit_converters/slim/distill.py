@@ -103,9 +103,7 @@ def distill(
 
 
 def fine_tuner(batches: Batches, teacher: Teacher | None = None, settings: DistillSettings | None = None) -> FineTune:
-    """The `fine_tune` of pruning and of quantization-aware training: with a teacher, as the network before it, or by
-    the labels alone.
-    """
+    """The `fine_tune` of pruning and of QAT: by a teacher, as the network before it, or by the labels alone."""
 
     def tune(network: Any, epochs: int) -> None:
         distill(network, teacher, batches, settings=replace(settings or DistillSettings(), epochs=epochs))

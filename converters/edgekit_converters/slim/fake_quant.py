@@ -42,7 +42,7 @@ class ActivationQuantizer(torch.nn.Module):  # type: ignore[misc]  # torch is un
             width = torch.tensor(max(-low, high) / 127, dtype=torch.float32)
             return float(width), 0
         width = torch.tensor((high - low) / 255, dtype=torch.float32)
-        return float(width), min(255, max(0, round(-low / float(width)))) if float(width) else 0
+        return float(width), min(255, max(0, round(-low / float(width)))) if float(width) > 0 else 0
 
     def observe(self, tensor: Any) -> None:
         """Take a batch into the moving average."""
@@ -83,7 +83,7 @@ class ExportQuantizer(FrozenQuantizer):
 
     def forward(self, tensor: Any) -> Any:
         """The tensor on the grid."""
-        import torch.ao.quantization.fx._decomposed  # noqa: F401  # registers the operations
+        import torch.ao.quantization.fx._decomposed  # registers the operations
 
         ends = (self.lowest, self.lowest + 255, torch.int8 if self.lowest < 0 else torch.uint8)
         whole = torch.ops.quantized_decomposed.quantize_per_tensor(tensor, self.scale, self.zero_point, *ends)

@@ -75,7 +75,7 @@ class Stopwatch:
 
 
 def in_turn(runs: Sequence[Run], seconds: float = 0.5, rounds: int = 100) -> tuple[float, ...]:
-    """Median milliseconds of each, A B C A B C …
+    """Median milliseconds of each, A B C A B C.
 
     Args:
         runs: What to time.

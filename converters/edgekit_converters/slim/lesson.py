@@ -136,6 +136,27 @@ class Lesson(lightning.LightningModule):  # type: ignore[misc]  # lightning is u
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
+class _Loader:
+    """Batches behind a plain face: Lightning takes a list for a list of loaders."""
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches = batches
+
+    def __iter__(self) -> Any:
+        return iter(self.batches)
+
+
+class _CountedLoader(_Loader):
+    def __len__(self) -> int:
+        return len(self.batches)  # type: ignore[arg-type]  # made where there is a length
+
+
+def _loader(batches: Batches) -> Any:
+    if isinstance(batches, torch.utils.data.DataLoader):
+        return batches
+    return _CountedLoader(batches) if hasattr(batches, "__len__") else _Loader(batches)
+
+
 def _logits(found: Any) -> Any:
     found = getattr(found, "logits", found)
     return found[0] if isinstance(found, (tuple, list)) else found
@@ -187,7 +208,7 @@ def teach(
                     enable_progress_bar=False,
                     enable_model_summary=False,
                 )
-                trainer.fit(lesson, batches)
+                trainer.fit(lesson, _loader(batches))
         finally:
             for taps in lesson.taps:
                 taps.close()

@@ -106,7 +106,9 @@ class TorchSurgeon(Surgeon):
                 else:
                     found.append(Unit(root, len(group[0].idxs)))
         for block in blocks if settings.heads else ():
-            unit = Unit(block.layers[0], block.module.get_submodule(block.family.projections[0]).out_features, block.size)
+            unit = Unit(
+                block.layers[0], block.module.get_submodule(block.family.projections[0]).out_features, block.size
+            )
             if unit.channels > unit.block and not set(block.layers) & set(settings.keep):
                 found.append(unit)
         proven = []
@@ -172,7 +174,9 @@ class TorchSurgeon(Surgeon):
         with _graph(network, self.examples) as graph:
             for made in cuts:
                 if made.layer not in names:
-                    raise UsageError(f"the network has no layer {made.layer!r:.80} to cut", "build it as it was trained")
+                    raise UsageError(
+                        f"the network has no layer {made.layer!r:.80} to cut", "build it as it was trained"
+                    )
                 width = _channels(network.get_submodule(made.layer))
                 if not made.channels or max(made.channels) >= width or len(set(made.channels)) >= width:
                     raise UsageError(
@@ -303,5 +307,3 @@ def _importance(group: Any, kind: str) -> Any:
     if not bool(torch.isfinite(values).all()):
         raise ConversionError("the network's weights hold NaN or infinity", "train it again with a lower rate")
     return values
-
-

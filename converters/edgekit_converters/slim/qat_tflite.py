@@ -39,9 +39,7 @@ def export(
     converted = lower(bare, folder, limits)
     ranges = learned_ranges(frozen, converted, samples[0], names)
     context = PassContext(limits, folder, lambda: iter(samples))
-    quantizer = TfliteRanges(
-        integer_io=limits.integer_io, dense_per_channel=limits.dense_per_channel, ranges=ranges
-    )
+    quantizer = TfliteRanges(integer_io=limits.integer_io, dense_per_channel=limits.dense_per_channel, ranges=ranges)
     return quantizer(converted, context)
 
 

@@ -61,7 +61,14 @@ def test_channels_that_nothing_takes_go_first_and_the_function_stays(importance)
     network = seeded(Residual)
     dead = torch.arange(0, 48, 3)  # 16 of 48
     with torch.no_grad():
-        for name in ("expand.0.weight", "depth.0.weight", "expand.1.weight", "expand.1.bias", "depth.1.weight", "depth.1.bias"):
+        for name in (
+            "expand.0.weight",
+            "depth.0.weight",
+            "expand.1.weight",
+            "expand.1.bias",
+            "depth.1.weight",
+            "depth.1.bias",
+        ):
             dict(network.named_parameters())[name][dead] = 0
         network.reduce[0].weight[:, dead] = 0
     settings = PruneSettings(share=1 / 3, steps=1, importance=importance, keep=("stem.0", "side", "head.2"))
@@ -161,7 +168,9 @@ def test_a_head_that_nothing_takes_goes_first_and_the_function_stays():
                 projection.bias[8:16] = 0
             layer.attention.output.dense.weight[:, 8:16] = 0
     keep = tuple(n for n, _ in network.named_modules() if n.endswith(("intermediate.dense", "pooler.dense")))
-    result = prune(network, TOKENS, score=same, measure=by_macs(TOKENS), settings=PruneSettings(share=0.25, steps=1, keep=keep))
+    result = prune(
+        network, TOKENS, score=same, measure=by_macs(TOKENS), settings=PruneSettings(share=0.25, steps=1, keep=keep)
+    )
     assert [c.channels for c in result.cuts] == [tuple(range(8, 16))] * 2
     torch.testing.assert_close(result.module(*TOKENS), network(*TOKENS), rtol=1e-5, atol=1e-6)
 
@@ -213,7 +222,9 @@ def test_the_stopwatch_times_on_the_interpreter_that_ships(format):
     class Wide(torch.nn.Sequential):
         def __init__(self, width):
             conv = torch.nn.Conv2d
-            super().__init__(conv(3, width, 3), torch.nn.ReLU(), conv(width, width, 3), torch.nn.ReLU(), conv(width, 4, 3))
+            super().__init__(
+                conv(3, width, 3), torch.nn.ReLU(), conv(width, width, 3), torch.nn.ReLU(), conv(width, 4, 3)
+            )
 
     watch = Stopwatch(PICTURE, TargetLimits((format,), channels_last=True), seconds=0.2)
     wide = Wide(128)
