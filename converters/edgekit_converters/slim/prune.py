@@ -246,8 +246,7 @@ def _group(graph: Any, network: Any, layer: str, channels: Sequence[int] | None 
 
 
 def _channels(layer: Any) -> int:
-    found = getattr(layer, "out_channels", None) or getattr(layer, "out_features", 0)
-    return int(found)
+    return int(getattr(layer, "out_channels", 0) or getattr(layer, "out_features", 0))
 
 
 def _name(graph: Any, group: Any) -> str:

@@ -35,8 +35,12 @@ def read_cuts(plain: Sequence[Mapping[str, Any]]) -> tuple[Cut, ...]:
     found = []
     for number, entry in enumerate(plain):
         layer, channels = entry.get("layer"), entry.get("channels")
-        numbers = isinstance(channels, list) and all(type(c) is int and c >= 0 for c in channels)
-        if not isinstance(layer, str) or not numbers or set(entry) != {"layer", "channels"}:
+        if (
+            set(entry) != {"layer", "channels"}
+            or not isinstance(layer, str)
+            or not isinstance(channels, list)
+            or not all(type(c) is int and c >= 0 for c in channels)
+        ):
             raise UsageError(f"cut {number} is not of the form {{layer, channels}}", "take it from what pruning wrote")
         found.append(Cut(layer, tuple(channels)))
     return tuple(found)
@@ -123,7 +127,13 @@ class PruneResult:
         for s in self.steps:
             score = "" if s.score is None else f"{s.score:.4f}"
             said = "yes" if s.kept else f"no: {s.why}"
-            rows.append(
-                f"| {s.share:.3f} | {s.parameters:,} | {s.macs:,} | {score} | {s.latency_ms:.3f} | {s.ratio:.2f} | {said} |"
+            cells = (
+                f"{s.share:.3f}",
+                f"{s.parameters:,}",
+                f"{s.macs:,}",
+                score,
+                f"{s.latency_ms:.3f}",
+                f"{s.ratio:.2f}",
             )
+            rows.append(f"| {' | '.join((*cells, said))} |")
         return "\n".join(rows)

@@ -54,7 +54,7 @@ def test_any_callable_and_any_source_can_teach(taught):
     settings = DistillSettings(20, 1e-2, soft=1.0, hard=0.0)
     source = TorchSource("teacher", "", taught.eval(), (x[:2],), True)
     scores = []
-    for teacher in (taught, lambda t: taught(t), teacher_of(source)):
+    for teacher in (taught, taught.forward, teacher_of(source)):
         student = dense(16)
         distill(student, teacher, batches, settings=settings)
         scores.append(accuracy(*rows(1000, 2))(student))
@@ -100,7 +100,7 @@ def test_refusals(taught):
     with pytest.raises(UsageError, match="student has no layer 'nine'"):
         distill(dense(8), taught, loader(x, y), layers=[("nine", "1")])
     with pytest.raises(UsageError, match=r"torch.nn.Module only"):
-        distill(dense(8), lambda t: taught(t), loader(x, y), layers=[("1", "1")])
+        distill(dense(8), taught.forward, loader(x, y), layers=[("1", "1")])
     with pytest.raises(UsageError, match=r"teacher gives \(64, 2\), the student \(64, 4\)"):
         distill(dense(8), lambda t: taught(t)[:, :2], loader(x, y))
     with pytest.raises(UsageError, match="no labels"):
