@@ -83,12 +83,16 @@ def spaces_of(network: Any) -> Spaces:
         plain = len(inputs) == 1 and getattr(layer, "data_format", None) in (None, "channels_last")
         if kind == "InputLayer":
             at[layer.name] = (new(int(shape[-1] or 0), "is the network's input"), 1)
-        elif kind in MAKERS and plain and getattr(layer, "groups", 1) == 1 and getattr(layer, "depth_multiplier", 1) == 1:
+        elif (
+            kind in MAKERS and plain and getattr(layer, "groups", 1) == 1 and getattr(layer, "depth_multiplier", 1) == 1
+        ):
             taken.append((layer.name, *inputs[0]))
             space = new(int(shape[-1]))
             produced.append((layer.name, space))
             at[layer.name] = (space, 1)
-            if getattr(layer, "activation", None) is not None and "softmax" in str(layer.get_config().get("activation")):
+            if getattr(layer, "activation", None) is not None and "softmax" in str(
+                layer.get_config().get("activation")
+            ):
                 hold(space, "goes through a softmax")
         elif kind in _CARRIERS and plain and inputs[0][1] == 1 and _each_channel(layer):
             carried.append((layer.name, inputs[0][0]))
