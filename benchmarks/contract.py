@@ -111,7 +111,9 @@ def sensors(folder: Path) -> Settings:
         rows = [line.split(",") for line in lines]
         gases = sorted({r[0] for r in rows})
         y = np.array([gases.index(r[0]) for r in rows])
-        x = np.array([[float(v) for v in r[2:130]] for r in rows], np.float32).reshape(-1, 16, 8)  # r[1]: how much of it
+        x = np.array([[float(v) for v in r[2:130]] for r in rows], np.float32).reshape(
+            -1, 16, 8
+        )  # r[1]: how much of it
         order = np.random.default_rng(SEED).permutation(len(x))
         x, y = x[order], y[order]
         x = ((x - x[:-800].mean(0)) / x[:-800].std(0)).clip(-6, 6)
