@@ -1,0 +1,89 @@
+"""The layers that quantization harms most, found by bringing one at a time back to float."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from edgekit.contract.diagnose.case import Case, with_settings
+from edgekit.contract.diagnose.finding import Finding, Fix, Layer
+from edgekit_converters.passes import keep_in_float
+from edgekit_converters.sensitivity import LayerError
+
+_ASKED = 3  # layers whose own share of the drop is measured: each costs two quantizations
+_RESTORED = (1, 2, 3, 5, 8)  # how many of the worst are tried in float together
+_NAMED = 3
+
+
+def find(case: Case) -> Iterator[Finding]:
+    """Where a gap is left: the worst layers, what each costs alone, and how many must stay float to close it."""
+    if not case.variant.recipe or not case.excludes:
+        return
+    case.refresh()
+    if not case.gap:
+        return
+    errors = case.errors_now()
+    worst = sorted(errors, key=_own)[: _RESTORED[-1]]
+    with case.bench.progress.stage("layers", f"the worst {min(_ASKED, len(worst))} alone") as stage:
+        asked = [_asked(case, e, errors) for e in stage.track(worst[:_ASKED], _ASKED)]
+    case.layers = merged(case.layers, asked)
+    fixes = [
+        Fix(f"keep {_count(n)} in float", recipe=case.excluding([e.name for e in worst[:n]]))
+        for n in _RESTORED
+        if n <= len(worst)
+    ]
+    evidence = {
+        "layers": [e.name for e in worst],
+        "own_sqnr_db": [round(_own(e), 1) for e in worst],
+        "restored": [round(a.restored or 0.0, 4) for a in asked],
+        "alone": [round(a.alone or 0.0, 4) for a in asked],
+    }
+    names = ", ".join(_short(e.name) for e in worst[:_NAMED])
+    says = f"quantization harms {names} most: {_own(worst[0]):.1f} dB of signal to noise in the worst"
+    yield case.best(Finding("layers", _short(worst[0].name), says, evidence), fixes)
+
+
+def layer_of(error: LayerError) -> Layer:
+    """As a diagnosis shows it."""
+    return Layer(
+        error.name, error.op, error.sqnr_db, error.cosine, error.low, error.high, error.saturated, error.dead
+    )  # fmt: skip
+
+
+def merged(layers: Sequence[Layer], asked: Sequence[Layer]) -> tuple[Layer, ...]:
+    """The layers with what was asked of some."""
+    known = {a.name: a for a in asked}
+    return tuple(
+        replace(one, alone=known[one.name].alone, restored=known[one.name].restored) if one.name in known else one
+        for one in layers
+    )
+
+
+def _asked(case: Case, error: LayerError, every: Sequence[LayerError]) -> Layer:
+    """One layer with its share of the drop: all others in float, and it alone in float."""
+    restored = case.attempt(replace(case.setting, recipe=case.excluding([error.name])))
+    others = [e.name for e in every if e.name != error.name]
+    alone = case.attempt(replace(case.setting, recipe=case.excluding(others)))
+    return replace(layer_of(error), restored=case.gain(case.current, restored), alone=case.gain(alone, case.floating))
+
+
+def _own(error: LayerError) -> float:
+    return error.sqnr_db if error.own_sqnr_db is None else error.own_sqnr_db
+
+
+def _count(number: int) -> str:
+    return "1 layer" if number == 1 else f"{number} layers"
+
+
+def _short(name: str) -> str:
+    """TensorFlow's names are paths of scopes, with everything that was fused: the last word is enough for people."""
+    last = name.split(";")[-1].rstrip("/").rsplit("/", 1)[-1]
+    return last or name
+
+
+def excluded(format: str, before: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """What `exclude` says to keep these in float besides those that are."""
+    return tuple(dict.fromkeys([*before, *keep_in_float(format, names)]))
+
+
+__all__ = ["excluded", "find", "layer_of", "merged", "with_settings"]
