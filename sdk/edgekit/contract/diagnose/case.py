@@ -5,22 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from edgekit.contract.diagnose.finding import Finding, Fix, Recipe, Setting
+from edgekit.contract.diagnose.finding import Finding, Fix, Layer, Recipe, Setting
 from edgekit.contract.diagnose.plan import DiagnosePlan
 from edgekit.data import Sample
 from edgekit.evaluate import Evaluation, compare, evaluate, measured_by_answers, primary_metric
-from edgekit.feeding import source_outputs
+from edgekit.feeding import feeds, source_outputs
 from edgekit.golden import pick
 from edgekit.plan import ExportPlan
 from edgekit.progress import Progress
 from edgekit.result import VariantResult
 from edgekit.workbench import Workbench
-from edgekit_converters.errors import UsageError
+from edgekit_converters.errors import ConversionError, UsageError
+from edgekit_converters.passes import apply_recipe
+from edgekit_converters.recipe import Converted
+from edgekit_converters.registry import pass_class
+from edgekit_converters.sensitivity import LayerError, keep_in_float, layer_errors
 from edgekit_converters.sources.bundle import FORMATS
 from edgekit_runtime import Bundle, Runtime
 from edgekit_runtime.manifest import DataInfo, Manifest, SpecificationData, Variant
@@ -32,6 +36,7 @@ GAIN = 0.01
 
 _BY_ANSWERS_GAIN = 0.03  # where there is no test (boxes), what explains less may be chance
 _POOL = 160  # training samples that specifications are tried on
+_LOOKED_AT = 24  # evaluation samples that layers are compared on
 
 
 @contextmanager
@@ -130,6 +135,7 @@ class Case:
         given: The float model behind the bundle's specification.
         current: What `setting` gives; the shipped variant as long as nothing was made anew.
         fresh: Whether `current` was made here.
+        layers: The shipped variant's, worst first, after `look`.
     """
 
     def __init__(self, plan: DiagnosePlan, bundle: Bundle, variant: Variant, bench: Workbench) -> None:
@@ -146,6 +152,8 @@ class Case:
         self.shipped, self.ran = self._run_shipped()
         self.current = self.shipped
         self.fresh = False
+        self.layers: tuple[Layer, ...] = ()
+        self._errors: dict[str, tuple[LayerError, ...]] = {}
 
     # -- samples ---------------------------------------------------------------------------------------------------
 
@@ -247,6 +255,80 @@ class Case:
                 self.current, self.fresh = self.attempt(setting), True
         return replace(finding, explains=gain, real=real, fix=fix, command=command if real else "")
 
+    def best(self, finding: Finding, fixes: Sequence[Fix]) -> Finding:
+        """A suspect with the first fix that closes the gap, else with the one that gives back most; then as `judged`.
+
+        Args:
+            finding: The suspect; what each fix gives is added to its evidence.
+            fixes: From the cheapest to the dearest.
+        """
+        tried: dict[Fix, float] = {}
+        for fix in fixes:
+            try:
+                after = self.attempt(fix.on(self.setting))
+            except ConversionError:  # the quantizer or the target refuses this very recipe
+                continue
+            tried[fix] = self.gain(self.current, after)
+            if self.gain(after, self.floating) <= GAIN:
+                break
+        if not tried:
+            return finding
+        evidence = {**finding.evidence, "tried": {fix.name: round(gain, 4) for fix, gain in tried.items()}}
+        return self.judged(replace(finding, evidence=evidence), max(tried, key=lambda fix: tried[fix]))
+
+    # -- layers ----------------------------------------------------------------------------------------------------
+
+    @property
+    def excludes(self) -> bool:
+        """Whether the pass that quantizes can leave layers in float."""
+        kind = pass_class(str(self.setting.recipe[-1]["pass"]))
+        return is_dataclass(kind) and any(f.name == "exclude" for f in fields(kind))
+
+    def excluding(self, names: Sequence[str]) -> Recipe:
+        """The recipe with layers, named as `LayerError.name`, left in float besides those that are."""
+        before = tuple(self.setting.recipe[-1].get("exclude", ()))
+        more = keep_in_float(self.variant.format, names)
+        return with_settings(self.setting.recipe, exclude=tuple(dict.fromkeys([*before, *more])))
+
+    @property
+    def equalises(self) -> str:
+        """Name of the pass that equalises channels of this format's models, whether there is one or not."""
+        return f"{self.variant.format}-equalise"
+
+    def look(self) -> None:
+        """Hold the shipped variant against the float model, layer by layer."""
+        if not self.variant.recipe:
+            return
+        folder = self.bench.folder / "shipped"
+        folder.mkdir()
+        path = self.bundle.extract(self.variant.file, folder)
+        shipped = Converted(path, self.variant.format, self.variant.precision, self.variant.inputs, self.variant.outputs)
+        with self.bench.progress.stage("layers", f"{self.variant.name} against the float model") as stage:
+            errors = self._layer_errors(shipped, self.setting)
+            stage.note = f"{len(errors)} layers on {len(self._looked_through)} samples"
+        self.layers = tuple(sorted(map(layer_of, errors), key=lambda one: one.sqnr_db))
+
+    def errors_now(self) -> tuple[LayerError, ...]:
+        """Of the variant that `setting` gives, each layer by itself too."""
+        key = _key(self.setting)
+        if key not in self._errors:
+            self._specify(self.setting.specification)
+            made, _ = self.bench.make(self.setting.recipe)
+            self._errors[key] = self._layer_errors(made, self.setting, alone=True)
+        return self._errors[key]
+
+    @property
+    def _looked_through(self) -> Sequence[Sample]:
+        """Samples that layers are looked at with: not those that calibrated, which no range cuts off."""
+        return pick(self.samples, [s.group for s in self.samples], _LOOKED_AT)
+
+    def _layer_errors(self, quantized: Converted, setting: Setting, *, alone: bool = False) -> tuple[LayerError, ...]:
+        """Held against the float model, as the passes before the one that quantizes left it."""
+        self._specify(setting.specification)
+        floating = apply_recipe(setting.recipe[:-1], self.bench.floating, self.bench.context())
+        given = [feeds(self.bench.specification, self.bench.source.inputs, [s]) for s in self._looked_through]
+        return layer_errors(floating, quantized, given, alone=alone)
+
     def _specify(self, specification: SpecificationData) -> None:
         """Have the workbench work behind another specification."""
         self.bench.baseline = self.floating_with(specification)
@@ -269,6 +351,13 @@ class Case:
                 found = evaluate(answers, self.samples, self.task, self.bench.material.labels)
                 stage.note = f"{self.metric} {self.value(found):.4f} on {found.samples} samples"
         return found, ran
+
+
+def layer_of(error: LayerError) -> Layer:
+    """As a diagnosis shows it."""
+    return Layer(
+        error.name, error.op, error.sqnr_db, error.cosine, error.low, error.high, error.saturated, error.dead
+    )  # fmt: skip
 
 
 def with_settings(recipe: Recipe, **changes: Any) -> Recipe:

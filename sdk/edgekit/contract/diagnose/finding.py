@@ -133,7 +133,7 @@ class Diagnosis:
     Attributes:
         bundle: The file that was looked at.
         variant: Name of the variant that was looked at, and what ran it.
-        metric: The task's primary metric; empty without labelled data.
+        metric: The task's primary metric; empty without labelled data, and the three after it None.
         shipped: Its value of that variant.
         floating: Of the float model behind the same specification.
         reachable: Of the float model behind the corrected specification.
@@ -147,9 +147,9 @@ class Diagnosis:
     bundle: Path
     variant: str
     metric: str
-    shipped: float
-    floating: float
-    reachable: float
+    shipped: float | None
+    floating: float | None
+    reachable: float | None
     samples: int
     findings: tuple[Finding, ...] = ()
     cleared: tuple[Finding, ...] = ()

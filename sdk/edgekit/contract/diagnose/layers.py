@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from edgekit.contract.diagnose.case import Case, with_settings
+from edgekit.contract.diagnose.case import Case, layer_of
 from edgekit.contract.diagnose.finding import Finding, Fix, Layer
-from edgekit_converters.passes import keep_in_float
 from edgekit_converters.sensitivity import LayerError
 
 _ASKED = 3  # layers whose own share of the drop is measured: each costs two quantizations
@@ -43,13 +42,6 @@ def find(case: Case) -> Iterator[Finding]:
     yield case.best(Finding("layers", _short(worst[0].name), says, evidence), fixes)
 
 
-def layer_of(error: LayerError) -> Layer:
-    """As a diagnosis shows it."""
-    return Layer(
-        error.name, error.op, error.sqnr_db, error.cosine, error.low, error.high, error.saturated, error.dead
-    )  # fmt: skip
-
-
 def merged(layers: Sequence[Layer], asked: Sequence[Layer]) -> tuple[Layer, ...]:
     """The layers with what was asked of some."""
     known = {a.name: a for a in asked}
@@ -80,10 +72,3 @@ def _short(name: str) -> str:
     last = name.split(";")[-1].rstrip("/").rsplit("/", 1)[-1]
     return last or name
 
-
-def excluded(format: str, before: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
-    """What `exclude` says to keep these in float besides those that are."""
-    return tuple(dict.fromkeys([*before, *keep_in_float(format, names)]))
-
-
-__all__ = ["excluded", "find", "layer_of", "merged", "with_settings"]
