@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from edgekit.assemble import Assembly, member_of
 from edgekit.classic import classic_specification, fit_material
 from edgekit.compiling import workstation_backend
-from edgekit.evaluate import Evaluation, evaluate, measured_by_answers, primary_metric
+from edgekit.data import Sample
+from edgekit.evaluate import Evaluation
+from edgekit.evaluate.judge import Agreement, Judge, Labelled
 from edgekit.feeding import feeds, random_probes, source_outputs, user_probes
 from edgekit.fit import misfits
 from edgekit.material import Material, gather
 from edgekit.plan import ExportPlan
-from edgekit.progress import Progress
+from edgekit.progress import Progress, Stage
 from edgekit.result import VariantResult
 from edgekit.specify import answer_steps, specification_for
 from edgekit.targets import Target, resolve_target
@@ -67,7 +70,9 @@ class Workbench:
         material: The samples, after `take_in`.
         source: The model as it was loaded, after `take_in`.
         specification: Pre- and post-processing, after `take_in`; its output steps are settled by `lower`.
-        baseline: The source's own evaluation, after `lower`; None where there was no labelled data.
+        agreement: Whether the source's own answers are the measure where there are no labels.
+        judge: What variants are held to, after `lower`; None where there is nothing to hold them to.
+        baseline: The source's own evaluation, after `lower`; None where there is no judge.
         floating: The model in the target's format before any recipe, after `lower`.
         fidelity: How near `floating` is to the source.
         warnings: What the user heard and whoever reads the bundle shall hear.
@@ -78,14 +83,17 @@ class Workbench:
     material: Material
     source: Source
     specification: Specification
-    baseline: Evaluation | None
+    baseline: Evaluation | None = None
+    judge: Judge | None = None
     floating: Converted
     fidelity: dict[str, float]
 
-    def __init__(self, plan: ExportPlan, progress: Progress, folder: Path, stack: ExitStack) -> None:
+    def __init__(
+        self, plan: ExportPlan, progress: Progress, folder: Path, stack: ExitStack, *, agreement: bool = False
+    ) -> None:
         resolved = resolve_target(plan.target)
         self.plan = replace(plan, target=resolved.target.name)
-        self.progress, self.folder, self.stack = progress, folder, stack
+        self.progress, self.folder, self.stack, self.agreement = progress, folder, stack, agreement
         self.target: Target = resolved.target
         self.warnings: list[str] = []
         self.made: dict[str, Converted] = {}
@@ -164,22 +172,19 @@ class Workbench:
         return Runtime(self.assembly().draft((variant,), variant.name), variant, chosen, session)
 
     def measure(self, result: VariantResult) -> VariantResult:
-        """A variant with its metrics, where there is labelled data."""
-        source = self.baseline
-        if source is None:
+        """A variant with its metrics, where there is something to hold it to."""
+        judge, source = self.judge, self.baseline
+        if judge is None or source is None:
             return result
-        samples, task = self.material.evaluation, self.material.task
         with self.open(result.variant) as runtime:
             interpreter = f"{runtime.backend.name} {runtime.backend.version()}"
             with self.progress.stage("evaluate", f"{result.variant.name} on {interpreter}") as stage:
-                give = runtime if measured_by_answers(task) else runtime.scores
-                answers = [give(s.load()) for s in stage.track(samples, len(samples))]
-                measured = evaluate(answers, samples, task, self.material.labels)
+                give = runtime if judge.by_answers else runtime.scores
+                answers = [give(s.load()) for s in stage.track(judge.samples, len(judge.samples))]
+                measured = judge.measure(answers)
                 stage.note = headline(measured)
-        metric, sign = primary_metric(task)
-        drop = sign * (source.metrics[metric] - measured.metrics[metric])
         variant = replace(result.variant, metrics=measured.metrics, measured_with=interpreter)
-        return VariantResult(variant, result.bytes, drop, measured)
+        return VariantResult(variant, result.bytes, judge.drop(source, measured), measured)
 
     def calibration_feeds(self) -> Iterator[Feeds]:
         """Model inputs of the quantization calibration samples, batch of 1."""
@@ -250,21 +255,38 @@ class Workbench:
 
     def _evaluate_source(self) -> Evaluation | None:
         samples, task = self.material.evaluation, self.material.task
+        if not samples and self.agreement and self.material.unlabelled:
+            return self._ask_source()
         if not samples:
             self.warnings.append("accuracy was not measured: there was no labelled data")
             self.progress.say("accuracy is not measured: give labelled --data to know it")
             if task != "none":
                 self._settle_answer([{n: v[0] for n, v in self.source.run(f).items()} for f in self._probes(False)])
             return None
+        self.judge = Labelled(samples, task, self.material.labels)
         with self.progress.stage("evaluate", f"source ({self.source.framework})") as stage:
-            each = source_outputs(self.source, self.specification, samples, self.material.labels)
-            found = list(stage.track(each, len(samples)))
-            self._settle_answer([outputs for outputs, _ in found])
-            specification = self.specification
-            give = specification.postprocess if measured_by_answers(task) else specification.scores
-            result = evaluate([give(o, context) for o, context in found], samples, task, self.material.labels)
+            result = self.judge.measure(self._source_answers(samples, self.judge.by_answers, stage))
             stage.note = headline(result)
         return result
+
+    def _ask_source(self) -> Evaluation:
+        """Without labels the source's answers stand for the truth."""
+        samples, task = self.material.unlabelled, self.material.task
+        self.mind("there are no labels: variants are held to the source's own answers, and accuracy is not measured")
+        with self.progress.stage("ask", f"source ({self.source.framework})") as stage:
+            answers = self._source_answers(samples, task != "classification", stage)
+            judge = self.judge = Agreement.with_source(samples, task, answers)
+            result = judge.measure(answers)
+            stage.note = f"{len(samples)} samples, compared as {judge.kind}"
+        return result
+
+    def _source_answers(self, samples: Sequence[Sample], whole: bool, stage: Stage) -> list[Any]:
+        """Scores or whole answers of the source; settles the output steps."""
+        each = source_outputs(self.source, self.specification, samples, self.material.labels)
+        found = list(stage.track(each, len(samples)))
+        self._settle_answer([outputs for outputs, _ in found])
+        give = self.specification.postprocess if whole else self.specification.scores
+        return [give(o, context) for o, context in found]
 
     def _settle_answer(self, outputs: list[dict[str, np.ndarray]]) -> None:
         """Output steps for the task after a look at what the source gives, unless the user gave some."""
