@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +40,7 @@ from edgekit_runtime.manifest import Variant
 from edgekit_runtime.runtime import Runtime
 from edgekit_runtime.specification import Specification
 
+Steps = tuple[Mapping[str, Any], ...]
 _PROVED = 10_000  # of the user's rows that plain code is run on
 
 
@@ -123,6 +124,25 @@ class Workbench:
         self.baseline = self._evaluate_source()
         self.floating = self._convert(format_)
 
+    def resume(
+        self, floating: Converted, fidelity: dict[str, float], baseline: Evaluation | None, output: Steps
+    ) -> None:
+        """Take over what `lower` came to in an earlier run, in its place.
+
+        Args:
+            floating: The float model.
+            fidelity: How near it is to the source.
+            baseline: The source's evaluation.
+            output: The output steps that were settled.
+        """
+        data = replace(self.specification.to_data(), output=output)
+        self.specification = Specification.from_data(data)
+        self.floating, self.fidelity, self.baseline = floating, fidelity, baseline
+        if self.material.evaluation:
+            self.judge = Labelled(self.material.evaluation, self.material.task, self.material.labels)
+        elif baseline is not None:
+            self.baseline = self._ask_source()  # its answers are the measure, and are not kept
+
     def attempt(self, recipe: Recipe, name: str | None = None) -> VariantResult:
         """Apply a recipe to the float model and measure the result on the interpreter that ships.
 
@@ -144,15 +164,21 @@ class Workbench:
         """The float model after a recipe, and how near it is to the source; see `attempt`."""
         if not recipe:
             return self.floating, self.fidelity
-        model = apply_recipe(recipe, self.floating, self.context())
+        model = apply_recipe(recipe, self.floating, self.context(name or ""))
         if name:
             model = replace(model, tag=name)
-        return model, self._compare(model)
+        return model, self.compare(model)
 
-    def context(self) -> PassContext:
-        """What passes may use."""
+    def context(self, name: str = "") -> PassContext:
+        """What passes may use.
+
+        Args:
+            name: Of a folder for their files, where several recipes make files of the same name.
+        """
+        folder = self.folder / name
+        folder.mkdir(exist_ok=True)
         samples = self.calibration_feeds if self.material.calibration else None
-        return PassContext(self.target.limits, self.folder, samples)
+        return PassContext(self.target.limits, folder, samples)
 
     def mind(self, remark: str) -> None:
         """Tell the user, and whoever reads the bundle later."""
@@ -261,7 +287,7 @@ class Workbench:
             self.warnings.append("accuracy was not measured: there was no labelled data")
             self.progress.say("accuracy is not measured: give labelled --data to know it")
             if task != "none":
-                self._settle_answer([{n: v[0] for n, v in self.source.run(f).items()} for f in self._probes(False)])
+                self._settle_answer([{n: v[0] for n, v in self.source.run(f).items()} for f in self.probes(False)])
             return None
         self.judge = Labelled(samples, task, self.material.labels)
         with self.progress.stage("evaluate", f"source ({self.source.framework})") as stage:
@@ -307,7 +333,7 @@ class Workbench:
             if model.sizes:
                 stage.note = "code and tables: " + ", ".join(f"{k} {v:,} bytes" for k, v in model.sizes.items())
             if format_ != "c":
-                self.fidelity = self._compare(model)
+                self.fidelity = self.compare(model)
                 self._warn_of_gaps()
         if format_ == "c":
             self.fidelity = self._prove(model)
@@ -338,7 +364,7 @@ class Workbench:
             stage.note = proof.in_words()
         return proof.as_dict()
 
-    def _probes(self, quantized: bool) -> list[Feeds]:
+    def probes(self, quantized: bool) -> list[Feeds]:
         """Inputs to compare outputs with the source's on: the user's own, and random ones too where no accuracy guards.
 
         Not for quantized models, whose ranges are the user's inputs': noise outside of them would say nothing.
@@ -349,9 +375,14 @@ class Workbench:
         found = [*user, *random_probes(self.source)]
         return [*found, *self.source.traps(found)]
 
-    def _compare(self, model: Converted) -> dict[str, float]:
+    def compare(self, model: Converted) -> dict[str, float]:
+        """How near a model file is to the source, on a few inputs.
+
+        Raises:
+            ConversionError: It is broken, or is float and differs.
+        """
         strict = model.precision == "fp32"
-        return compare(self.source, model, self._probes(not strict), strict=strict).as_dict()
+        return compare(self.source, model, self.probes(not strict), strict=strict).as_dict()
 
 
 def headline(evaluation: Evaluation) -> str:

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import ReportError
-from edgekit.evaluate import Evaluation, primary_metric
+from edgekit.evaluate import Evaluation
 from edgekit.report.charts import FULL, LABEL, ROW, WIDTH, Bar, bars, reliability
 from edgekit.report.confusion import confused, per_class
 from edgekit.report.content import ReportData, ReportVariant
+from edgekit.report.pareto import BOTTOM, HEIGHT, LEFT, RIGHT, TOP
+from edgekit.report.pareto import WIDTH as PLOT
 from edgekit_runtime.atomic import replacing
 from edgekit_runtime.errors import UsageError
 
@@ -24,6 +26,7 @@ METRIC_NAMES = {
     "accuracy": "Accuracy", "top5": "Top-5", "f1": "F1", "precision": "Precision", "recall": "Recall", "auc": "AUC-ROC",
     "average_precision": "Average precision", "calibration_error": "Calibration error",
     "r2": "R²", "mae": "MAE", "rmse": "RMSE", "mape": "MAPE",
+    "agreement": "Agreement with the source", "agreement50": "Agreement at IoU 0.5", "sqnr_db": "SQNR in dB",
     "map": "mAP", "map50": "mAP50", "map75": "mAP75", "mar": "AR",
 }  # fmt: skip
 
@@ -65,6 +68,9 @@ def render(data: ReportData) -> str:
     )
     # macros see no variables of the template, only these
     environment.globals["sizes"] = {"width": WIDTH, "label": LABEL, "full": FULL, "row": ROW}
+    environment.globals["plane"] = {
+        "width": PLOT, "height": HEIGHT, "left": LEFT, "right": PLOT - RIGHT, "top": TOP, "bottom": HEIGHT - BOTTOM,
+    }  # fmt: skip
     environment.filters |= {
         "kb": _kilobytes,
         "figure": _figure,
@@ -86,7 +92,7 @@ def _derived(data: ReportData) -> dict[str, Any]:
         "manifest": manifest,
         "chosen": chosen,
         "metrics": metrics,
-        "primary": primary_metric(manifest.task)[0] if measured else None,
+        "primary": metrics[0] if measured else None,
         "charts": _charts(data),
         "matrices": [
             m
@@ -110,8 +116,8 @@ def _charts(data: ReportData) -> list[dict[str, Any]]:
             "title": "Latency", "note": f"ms, median of one inference, measured here{_on(data.machine)}",
             "bars": bars([of(v, v.latency_ms or 0.0, _milliseconds(v.latency_ms)) for v in timed]),
         })  # fmt: skip
-    if data.source is not None and data.manifest.task != "none":
-        name, _ = primary_metric(data.manifest.task)
+    if data.source is not None and data.source.metrics:
+        name = next(iter(data.source.metrics))
         rows = [Bar("source", data.source.metrics[name], _figure(data.source.metrics[name]))]
         rows += [of(v, v.evaluation.metrics[name], _figure(v.evaluation.metrics[name]))
                  for v in data.variants if v.evaluation]  # fmt: skip
