@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgekit.contract.diagnose import DiagnosePlan, diagnose
     from edgekit.data import open_dataset
     from edgekit.pipeline import export
     from edgekit.plan import ExportPlan
@@ -17,13 +18,26 @@ if TYPE_CHECKING:
     from edgekit_runtime import Bundle, Runtime
 
 __version__ = "0.1.0"
-__all__ = ["Bundle", "ExportPlan", "ExportResult", "Runtime", "__version__", "export", "load_target", "open_dataset"]
+__all__ = [
+    "Bundle",
+    "DiagnosePlan",
+    "ExportPlan",
+    "ExportResult",
+    "Runtime",
+    "__version__",
+    "diagnose",
+    "export",
+    "load_target",
+    "open_dataset",
+]
 
 _LAZY = {
     "Bundle": "edgekit_runtime",
+    "DiagnosePlan": "edgekit.contract.diagnose",
     "ExportPlan": "edgekit.plan",
     "ExportResult": "edgekit.result",
     "Runtime": "edgekit_runtime",
+    "diagnose": "edgekit.contract.diagnose",
     "export": "edgekit.pipeline",
     "load_target": "edgekit.targets",
     "open_dataset": "edgekit.data",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgekit.cli.bundles import Bundle_, Json_
-from edgekit.cli.export import shape
+from edgekit.cli.export import shape_of
 from edgekit.contract.diagnose.plan import HELD
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def diagnose_command(
     out = console(json)
     plan = DiagnosePlan(
         bundle=str(bundle), data=data, label=label, source=source, weights=weights,
-        input_shape=shape(input_shape) if input_shape else (), calibration_data=calibration_data, against=against,
+        input_shape=shape_of(input_shape) if input_shape else (), calibration_data=calibration_data, against=against,
         variant=variant, only=tuple(only or ()), limit=limit, max_drop=max_drop, apply=apply, output=output,
         overwrite=overwrite, trust=trust, report=report,
     )  # fmt: skip

@@ -74,13 +74,15 @@ def opened(plan: DiagnosePlan, progress: Progress) -> Iterator[Case]:
 
 
 def _looked_at(bundle: Bundle, wanted: str | None) -> Variant:
-    """The variant of the diagnosis.
+    """The variant of the diagnosis: the one that ships, or what was quantized where that was given up for the float file.
 
     Raises:
         UsageError: It is plain code, or compiled for an accelerator.
     """
     manifest = bundle.manifest
     variant = manifest.variant(wanted)
+    if wanted is None and not variant.recipe:
+        variant = next((v for v in manifest.variants if v.recipe and v.format in FORMATS), variant)
     if variant.format in FORMATS:
         return variant
     others = [v.name for v in manifest.variants if v.format in FORMATS]

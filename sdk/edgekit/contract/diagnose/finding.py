@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgekit_runtime.manifest import SpecificationData
 
 Recipe = tuple[Mapping[str, Any], ...]
@@ -66,6 +68,7 @@ class Finding:
         real: Whether that is more than chance would give (`edgekit.evaluate.compare`).
         fix: What repairs it, None where nothing here can.
         command: What to type to have this one repaired.
+        seen: Pictures as the model sees them before and after, uint8 and scaled to be looked at.
     """
 
     kind: str
@@ -76,6 +79,7 @@ class Finding:
     real: bool = False
     fix: Fix | None = None
     command: str = ""
+    seen: tuple[tuple[np.ndarray, np.ndarray], ...] = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from edgekit_runtime.specification import Specification
 
 _MISTAKES = 3  # how many at once are looked for
 _NORMALISATION = ("scaling", "normalisation")
+_CHANNELS = (1, 3)
 
 
 def find(case: Case) -> Iterator[Finding]:
@@ -66,6 +67,8 @@ def _first(case: Case, specification: SpecificationData) -> np.ndarray:
 
 def _said(case: Case, best: Neighbour, gain: float, count: int, raws: Sequence[Any]) -> Finding:
     given, other = _first(case, case.setting.specification), _first(case, best.specification)
+    chw = case.bench.source.inputs[0].shape[-1] not in _CHANNELS
+    seen = tuple(zip(_shown(given, chw), _shown(other, chw), strict=True)) if given.shape == other.shape else ()
     evidence: dict[str, Any] = {
         "before": best.before,
         "after": best.after,
@@ -81,9 +84,9 @@ def _said(case: Case, best: Neighbour, gain: float, count: int, raws: Sequence[A
             f"and does better behind {best.after} ({_words(other)})"
         )
         subject = "missing normalisation" if _wide(given) > _wide(other) else "normalisation"
-        return Finding("preprocessing", subject, says, evidence)
+        return Finding("preprocessing", subject, says, evidence, seen=seen)
     says = f"{best.axis}: the specification says {best.before}, the model does better with {best.after}"
-    return Finding("preprocessing", best.axis, says, evidence)
+    return Finding("preprocessing", best.axis, says, evidence, seen=seen)
 
 
 def _span(values: np.ndarray) -> list[float]:
@@ -98,3 +101,15 @@ def _words(values: np.ndarray) -> str:
 
 def _wide(values: np.ndarray) -> float:
     return float(np.abs(values.astype(np.float64)).max())
+
+
+def _shown(inputs: np.ndarray, chw: bool) -> list[np.ndarray]:
+    """The model's inputs as pictures for people: colours in the order they have, from the least value to the largest."""
+    if inputs.ndim != 4:  # noqa: PLR2004 - batch, and a picture
+        return []
+    values = (inputs.transpose(0, 2, 3, 1) if chw else inputs).astype(np.float64)
+    if values.shape[-1] not in _CHANNELS:
+        return []
+    low, high = values.min(), values.max()
+    grey = np.rint((values - low) / ((high - low) or 1.0) * 255).astype(np.uint8)
+    return list(np.repeat(grey, 3, axis=-1) if grey.shape[-1] == 1 else grey)
