@@ -15,7 +15,7 @@ from edgekit.contract.diagnose.plan import HELD
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from edgekit.contract.diagnose import Diagnosis, DiagnosePlan, Finding
+    from edgekit.contract.diagnose import DiagnosePlan, Diagnosis, Finding
 
 _LAYERS = 5
 
@@ -40,8 +40,8 @@ def diagnose_command(
         list[str] | None, typer.Option(help="kind of finding to look for, as in the guide; repeatable; all by default")
     ] = None,
     limit: Annotated[int | None, typer.Option(help="measure on at most this many samples")] = None,
-    max_drop: Annotated[float, typer.Option(help="drop against the float model that a repaired bundle may have")] = HELD,
-    apply: Annotated[bool, typer.Option("--apply", help="make a repaired bundle; exit 3 where it is not repaired")] = False,
+    max_drop: Annotated[float, typer.Option(help="drop against the float model that a repair may have")] = HELD,
+    apply: Annotated[bool, typer.Option("--apply", help="make a repaired bundle; exit 3 if it is none")] = False,
     output: Annotated[str | None, typer.Option("--output", "-o", help="repaired bundle to write")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace existing files")] = False,
     trust: Annotated[bool, typer.Option("--trust", help="allow files that run code when they are loaded")] = False,

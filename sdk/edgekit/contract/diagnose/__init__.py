@@ -23,7 +23,7 @@ FINDERS = {
     "layers": "edgekit.contract.diagnose.layers",
 }
 
-__all__ = ["FINDERS", "Diagnosis", "DiagnosePlan", "Finding", "Fix", "Layer", "Repair", "diagnose"]
+__all__ = ["FINDERS", "DiagnosePlan", "Diagnosis", "Finding", "Fix", "Layer", "Repair", "diagnose"]
 
 
 def diagnose(plan: DiagnosePlan, progress: Progress | None = None) -> Diagnosis:
@@ -86,9 +86,7 @@ def _held_together(plan: DiagnosePlan) -> Diagnosis:
         raws = [decode_raw(s.raw, bundle.read(s.raw)) for s in manifest.golden.samples]
         if not raws:
             raise UsageError(f"{plan.bundle} holds no golden samples to try both on", "give --data")
-        found = told(
-            plan.against, difference(manifest.specification, read_specification(Path(plan.against)), raws)
-        )
+        found = told(plan.against, difference(manifest.specification, read_specification(Path(plan.against)), raws))
         found = replace(found, real=bool(found.evidence["step"]))
         return Diagnosis(
             Path(plan.bundle), manifest.chosen, "", None, None, None, len(raws),

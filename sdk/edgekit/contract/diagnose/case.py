@@ -74,7 +74,7 @@ def opened(plan: DiagnosePlan, progress: Progress) -> Iterator[Case]:
 
 
 def _looked_at(bundle: Bundle, wanted: str | None) -> Variant:
-    """The variant of the diagnosis: the one that ships, or what was quantized where that was given up for the float file.
+    """The variant of the diagnosis: the one that ships, or what was quantized where the float file ships in its place.
 
     Raises:
         UsageError: It is plain code, or compiled for an accelerator.
@@ -88,7 +88,7 @@ def _looked_at(bundle: Bundle, wanted: str | None) -> Variant:
     others = [v.name for v in manifest.variants if v.format in FORMATS]
     if variant.format == "c":
         raise UsageError(
-            f"{bundle.path.name} is plain code of a classic model, which was proven equal to its source when it was made",
+            f"{bundle.path.name} is plain code of a classic model, proven equal to its source when it was made",
             "where its answers are wrong, look at the data: edgekit eval",
         )
     raise UsageError(
@@ -124,7 +124,7 @@ def _export_plan(plan: DiagnosePlan, manifest: Manifest, variant: Variant, folde
 
 
 class Case:
-    """A bundle under diagnosis. Every culprit that is found is mended at once, so that the next is measured on the rest.
+    """A bundle under diagnosis. Every culprit that is found is mended at once: the next is measured on the rest.
 
     Attributes:
         plan: What was asked for.
@@ -264,19 +264,19 @@ class Case:
             finding: The suspect; what each fix gives is added to its evidence.
             fixes: From the cheapest to the dearest.
         """
-        tried: dict[Fix, float] = {}
+        tried: list[tuple[Fix, float]] = []
         for fix in fixes:
             try:
                 after = self.attempt(fix.on(self.setting))
             except ConversionError:  # the quantizer or the target refuses this very recipe
                 continue
-            tried[fix] = self.gain(self.current, after)
+            tried.append((fix, self.gain(self.current, after)))
             if self.gain(after, self.floating) <= GAIN:
                 break
         if not tried:
             return finding
-        evidence = {**finding.evidence, "tried": {fix.name: round(gain, 4) for fix, gain in tried.items()}}
-        return self.judged(replace(finding, evidence=evidence), max(tried, key=lambda fix: tried[fix]))
+        evidence = {**finding.evidence, "tried": {fix.name: round(gain, 4) for fix, gain in tried}}
+        return self.judged(replace(finding, evidence=evidence), max(tried, key=lambda one: one[1])[0])
 
     # -- layers ----------------------------------------------------------------------------------------------------
 
@@ -304,7 +304,9 @@ class Case:
         folder = self.bench.folder / "shipped"
         folder.mkdir()
         path = self.bundle.extract(self.variant.file, folder)
-        shipped = Converted(path, self.variant.format, self.variant.precision, self.variant.inputs, self.variant.outputs)
+        shipped = Converted(
+            path, self.variant.format, self.variant.precision, self.variant.inputs, self.variant.outputs
+        )
         with self.bench.progress.stage("layers", f"{self.variant.name} against the float model") as stage:
             errors = self._layer_errors(shipped, self.setting)
             stage.note = f"{len(errors)} layers on {len(self._looked_through)} samples"

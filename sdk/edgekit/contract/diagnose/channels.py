@@ -93,7 +93,7 @@ def outliers(case: Case) -> list[Outlier]:
             continue
         each = reach[step.outputs[0]]
         moving = each[each > 0]
-        if len(moving) < 2:  # noqa: PLR2004 - one channel has no neighbours
+        if len(moving) < 2:
             continue
         median = float(np.median(moving))
         around = _around(tap.steps, place)
@@ -110,9 +110,9 @@ def _reach(tap: Tap, feeds: Sequence[dict[str, np.ndarray]], *, channels_first: 
     found: dict[str, np.ndarray] = {}
     for feed in feeds:
         for name, value in tap.run(feed).items():
-            if value.dtype.kind != "f" or value.ndim < 2:  # noqa: PLR2004 - batch and channels
+            if value.dtype.kind != "f" or value.ndim < 2:
                 continue
-            axis = 1 if channels_first and value.ndim != 3 else value.ndim - 1  # noqa: PLR2004 - tokens x features
+            axis = 1 if channels_first and value.ndim != 3 else value.ndim - 1
             other = tuple(a for a in range(value.ndim) if a != axis)
             each = np.abs(value).max(axis=other)
             if name not in found:

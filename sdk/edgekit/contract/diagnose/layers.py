@@ -69,6 +69,5 @@ def _count(number: int) -> str:
 
 def _short(name: str) -> str:
     """TensorFlow's names are paths of scopes, with everything that was fused: the last word is enough for people."""
-    last = name.split(";")[-1].rstrip("/").rsplit("/", 1)[-1]
+    last = name.rsplit(";", maxsplit=1)[-1].rstrip("/").rsplit("/", 1)[-1]
     return last or name
-

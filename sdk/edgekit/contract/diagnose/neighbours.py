@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from edgekit_runtime.errors import EdgekitError
 from edgekit_runtime.manifest import SpecificationData
 from edgekit_runtime.specification import Specification
 from edgekit_runtime.specification.presets import IMAGE_PRESETS
@@ -115,7 +116,7 @@ def _same_arithmetic(one: Sequence[Step], other: Sequence[Step]) -> bool:
         value: Any = levels
         try:
             value = Specification.from_data(SpecificationData("tensor", tuple(steps))).preprocess(levels, _context())
-        except Exception:  # noqa: BLE001 - settings for another number of channels are another arithmetic
+        except EdgekitError:  # settings for another number of channels are another arithmetic
             return False
         both.append(np.asarray(value, np.float64))
     return bool(np.allclose(*both, rtol=1e-4, atol=1e-4))

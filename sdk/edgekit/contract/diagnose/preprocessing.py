@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,8 @@ def find(case: Case) -> Iterator[Finding]:
         best, value = max(tried, key=lambda t: t[1])
         finding = _said(case, best, value - now, len(tried), raws)
         if value - now < GAIN:
-            yield finding
+            says = f"none of {len(tried)} neighbours of the specification does better on training samples"
+            yield replace(finding, subject="specification", says=says, seen=())
             return
         found = case.judged(finding, Fix(f"{best.axis}: {best.after}", specification=best.specification))
         yield found
@@ -104,8 +106,8 @@ def _wide(values: np.ndarray) -> float:
 
 
 def _shown(inputs: np.ndarray, chw: bool) -> list[np.ndarray]:
-    """The model's inputs as pictures for people: colours in the order they have, from the least value to the largest."""
-    if inputs.ndim != 4:  # noqa: PLR2004 - batch, and a picture
+    """The model's inputs as pictures for people: channels in the order they have, least value to largest."""
+    if inputs.ndim != 4:
         return []
     values = (inputs.transpose(0, 2, 3, 1) if chw else inputs).astype(np.float64)
     if values.shape[-1] not in _CHANNELS:
