@@ -187,12 +187,13 @@ def _print_layers(out: Console, found: Diagnosis) -> None:
     from rich.markup import escape
 
     from edgekit.cli.show import table
+    from edgekit.contract.diagnose.finding import short_name
 
     asked = [one for one in found.layers if one.restored is not None]
     shown = [*asked, *(one for one in found.layers if one.restored is None)][:_LAYERS]
     rows = [
         [
-            escape(one.name),
+            escape(short_name(one.name)),
             one.op,
             f"{one.sqnr_db:.1f}",
             f"{one.cosine:.4f}",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgekit.contract.diagnose.finding import Diagnosis, Finding, Layer
+from edgekit.contract.diagnose.finding import Diagnosis, Finding, Layer, short_name
 from edgekit.report.charts import Bar, bars
 from edgekit.report.page import filled, written
 from edgekit.report.pictures import thumbnail
@@ -36,7 +36,7 @@ def render_diagnosis(found: Diagnosis) -> str:
         "diagnosis.html",
         d=found,
         charts=_charts(found),
-        layers=found.layers[:_LAYERS],
+        layers=[(short_name(one.name), one) for one in found.layers[:_LAYERS]],
         findings=[{"finding": f, "evidence": _evidence(f.evidence), "seen": _thumbnails(f)} for f in found.findings],
     )
 
@@ -58,7 +58,7 @@ def _charts(found: Diagnosis) -> list[dict[str, Any]]:
                        "bars": bars(rows)})  # fmt: skip
     if found.layers:
         shown: tuple[Layer, ...] = found.layers[:_LAYERS]
-        rows = [Bar(one.name, max(one.sqnr_db, 0.0), f"{one.sqnr_db:.1f}") for one in shown]
+        rows = [Bar(short_name(one.name), max(one.sqnr_db, 0.0), f"{one.sqnr_db:.1f}") for one in shown]
         charts.append({"title": "Layers", "note": "dB of signal to quantization noise, worst first",
                        "bars": bars(rows)})  # fmt: skip
     return charts

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.contract.diagnose.case import Case
-from edgekit.contract.diagnose.finding import Finding, Fix
+from edgekit.contract.diagnose.finding import Finding, Fix, short_name
 from edgekit_converters.passes.calibration import file_feeds
 from edgekit_converters.passes.onnx_file import prepare
 from edgekit_converters.registry import pass_names
@@ -65,8 +65,9 @@ def find(case: Case) -> Iterator[Finding]:
         ],
     }
     more = f", and {len(found) - 1} more like it" if len(found) > 1 else ""
+    layer = short_name(first.layer)
     says = (
-        f"channel {first.channel} of {first.layer!r} reaches {first.factor:,.0f} times as far as the median channel"
+        f"channel {first.channel} of {layer!r} reaches {first.factor:,.0f} times as far as the median channel"
         f"{more}; they share one scale in int8"
     )
     around = tuple(dict.fromkeys(name for o in found for name in o.around))
@@ -74,7 +75,7 @@ def find(case: Case) -> Iterator[Finding]:
     if case.equalises in pass_names():
         fixes.append(Fix("equalise channels", recipe=({"pass": case.equalises}, *case.setting.recipe)))
     fixes.append(Fix(f"keep the {len(around)} layers around it in float", recipe=case.excluding(around)))
-    yield case.best(Finding("channels", f"channel {first.channel} of {first.layer}", says, evidence), fixes)
+    yield case.best(Finding("channels", f"channel {first.channel} of {layer}", says, evidence), fixes)
 
 
 def outliers(case: Case) -> list[Outlier]:

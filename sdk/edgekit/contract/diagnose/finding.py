@@ -15,6 +15,16 @@ Recipe = tuple[Mapping[str, Any], ...]
 """Passes as plain data, as `edgekit_converters.passes.apply_recipe` takes them."""
 
 
+def short_name(layer: str) -> str:
+    """A layer's name for people: converters to TFLite make paths of modules or scopes, and join what they fused."""
+    parts = [p.rstrip("/") for p in layer.split(";") if p.strip("0123456789/ ")]
+    if not parts:
+        return layer
+    if "torch.nn" in parts[-1]:
+        return parts[-1].rsplit("/", 1)[-1].rsplit(".", 1)[-1]
+    return "/".join(parts[-1].split("/")[-2:])
+
+
 @dataclass(frozen=True)
 class Setting:
     """All that can be changed of a bundle without touching the trained model.

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from edgekit.contract.diagnose.case import Case, layer_of
-from edgekit.contract.diagnose.finding import Finding, Fix, Layer
+from edgekit.contract.diagnose.finding import Finding, Fix, Layer, short_name
 from edgekit_converters.sensitivity import LayerError
 
 _ASKED = 3  # layers whose own share of the drop is measured: each costs two quantizations
@@ -37,9 +37,9 @@ def find(case: Case) -> Iterator[Finding]:
         "restored": [round(a.restored or 0.0, 4) for a in asked],
         "alone": [round(a.alone or 0.0, 4) for a in asked],
     }
-    names = ", ".join(_short(e.name) for e in worst[:_NAMED])
+    names = ", ".join(short_name(e.name) for e in worst[:_NAMED])
     says = f"quantization harms {names} most: {_own(worst[0]):.1f} dB of signal to noise in the worst"
-    yield case.best(Finding("layers", _short(worst[0].name), says, evidence), fixes)
+    yield case.best(Finding("layers", short_name(worst[0].name), says, evidence), fixes)
 
 
 def merged(layers: Sequence[Layer], asked: Sequence[Layer]) -> tuple[Layer, ...]:
@@ -65,9 +65,3 @@ def _own(error: LayerError) -> float:
 
 def _count(number: int) -> str:
     return "1 layer" if number == 1 else f"{number} layers"
-
-
-def _short(name: str) -> str:
-    """TensorFlow's names are paths of scopes, with everything that was fused: the last word is enough for people."""
-    last = name.rsplit(";", maxsplit=1)[-1].rstrip("/").rsplit("/", 1)[-1]
-    return last or name

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 
 from edgekit.contract.diagnose.case import Case, with_settings
-from edgekit.contract.diagnose.finding import Finding, Fix
+from edgekit.contract.diagnose.finding import Finding, Fix, short_name
 from edgekit_converters.registry import pass_class
 
 SATURATED = 0.01
@@ -35,10 +35,10 @@ def find(case: Case) -> Iterator[Finding]:
     }
     words = []
     if cut:
-        words.append(f"{cut[0].saturated:.1%} of the values of {cut[0].name!r} are beyond its range")
+        words.append(f"{cut[0].saturated:.1%} of the values of {short_name(cut[0].name)!r} are beyond its range")
     if dead:
-        words.append(f"{dead[0].dead:.0%} of the channels of {dead[0].name!r} never leave one code")
-    subject = (cut or dead)[0].name
+        words.append(f"{dead[0].dead:.0%} of the channels of {short_name(dead[0].name)!r} never leave one code")
+    subject = short_name((cut or dead)[0].name)
     fixes = [
         Fix(f"{method} ranges", recipe=with_settings(case.setting.recipe, method=method)) for method in _other(case)
     ]
