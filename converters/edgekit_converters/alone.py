@@ -5,15 +5,18 @@ The wires between the layers are cut: what a layer takes becomes an input of the
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from edgekit_converters.passes.tflite_file import TfliteFile
 from edgekit_converters.recipe import Converted
 from edgekit_converters.tap import OnnxTap, Steps, Tap, TfliteTap
 
-_CUT = "edgekit-cut/"
+CUT = "edgekit-cut/"
+"""Before the name of a tensor: the input that stands for it."""
 
 
 class Alone:
@@ -29,8 +32,13 @@ class Alone:
     def __init__(self, tap: Tap, wires: Mapping[str, tuple[str, Steps | None]], codes: Mapping[str, Steps]) -> None:
         self._tap, self._wires, self._codes = tap, wires, codes
 
-    def run(self, floats: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The float file's tensors to what each layer of the quantized file makes of them, in reals."""
+    def run(self, floats: Mapping[str, np.ndarray], rounded: bool = True) -> dict[str, np.ndarray]:
+        """The float file's tensors to what each layer of the quantized file makes of them, in reals.
+
+        Args:
+            floats: By name.
+            rounded: Whether outputs are rounded where the file does so after the layer (ONNX).
+        """
         arrays = {}
         for name, (stand_in, steps) in self._wires.items():
             value = floats[name]
@@ -48,8 +56,8 @@ class Alone:
                 if steps is not None:
                     values[name] = steps.values(value)
                 elif value.dtype.kind == "f":
-                    rounded = self._codes.get(plain)
-                    values[plain] = value if rounded is None else rounded.nearest(value)
+                    steps = self._codes.get(plain) if rounded else None
+                    values[plain] = value if steps is None else steps.nearest(value)
         return values
 
 
@@ -72,11 +80,18 @@ def open_alone(quantized: Converted, given: Tap, codes: Mapping[str, str]) -> Al
     known = {name for step in given.steps for name in step.outputs}
     known |= {binding.name for binding in quantized.inputs}
     if quantized.format == "onnx":
-        return _cut_onnx(quantized.path, known, codes)
+        return cut_onnx(quantized.path, known, codes)
     return _cut_tflite(quantized.path, known)
 
 
-def _cut_onnx(path: Path, known: set[str], codes: Mapping[str, str]) -> Alone:
+def cut_onnx(path: Path, known: set[str], codes: Mapping[str, str] | None = None) -> Alone:
+    """Cut a QDQ file's wires.
+
+    Args:
+        path: The file.
+        known: Names of the float file's tensors.
+        codes: Float tensor name to the tensor that holds it in whole numbers.
+    """
     import onnx
 
     model = onnx.load(str(path))
@@ -88,46 +103,51 @@ def _cut_onnx(path: Path, known: set[str], codes: Mapping[str, str]) -> Alone:
             if name not in produced or plain not in known:
                 continue
             if plain not in wires:
-                wires[plain] = (_CUT + plain, None)
+                wires[plain] = (CUT + plain, None)
                 tensor = onnx.TypeProto.Tensor(elem_type=onnx.TensorProto.FLOAT)
-                model.graph.input.append(
-                    onnx.ValueInfoProto(name=_CUT + plain, type=onnx.TypeProto(tensor_type=tensor))
-                )
-            node.input[place] = _CUT + plain
+                model.graph.input.append(onnx.ValueInfoProto(name=CUT + plain, type=onnx.TypeProto(tensor_type=tensor)))
+            node.input[place] = CUT + plain
     tap = OnnxTap(model)
-    rounded = {name: tap.scales[stored] for name, stored in codes.items() if stored in tap.scales}
+    rounded = {name: tap.scales[stored] for name, stored in (codes or {}).items() if stored in tap.scales}
     return Alone(tap, wires, rounded)
 
 
 def _cut_tflite(path: Path, known: set[str]) -> Alone | None:
-    import copy
-
-    import flatbuffers
-    from ai_edge_litert import schema_py_generated as schema
-
-    model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
-    if len(model.subgraphs) != 1:
+    file = TfliteFile(path)
+    if len(file.model.subgraphs) != 1:
         return None
-    graph = model.subgraphs[0]
-    names = {index: tensor.name.decode() for index, tensor in enumerate(graph.tensors)}
+    names = {index: file.name(index) for index in range(len(file.graph.tensors))}
+    stand_ins = cut_wires(file, known)
+    tap = TfliteTap(file.content())
+    wires = {names[i]: (names[i], tap.scales.get(names[i])) for i in file.graph.inputs if i in names}
+    wires |= {names[i]: (CUT + names[i], tap.scales.get(CUT + names[i])) for i in stand_ins}
+    return Alone(tap, wires, {})
+
+
+def cut_wires(file: TfliteFile, known: set[str]) -> list[int]:
+    """Let every operator read graph inputs, called `CUT` + name, in the place of what others computed.
+
+    Args:
+        file: Changed in place.
+        known: Names of the tensors whose wires are cut.
+
+    Returns:
+        The tensors that were replaced, in the order of the new inputs.
+    """
+    graph = file.graph
     produced = {index for operator in graph.operators for index in operator.outputs}
     stand_ins: dict[int, int] = {}
     for operator in graph.operators:
         operator.inputs = list(operator.inputs)
         for place, index in enumerate(operator.inputs):
-            if index not in produced or names[index] not in known:
+            if index not in produced or file.name(index) not in known:
                 continue
             if index not in stand_ins:
                 made = copy.copy(graph.tensors[index])
-                made.name, made.buffer = _CUT + names[index], 0
+                made.name, made.buffer = (CUT + file.name(index)).encode(), 0
                 graph.tensors.append(made)
                 stand_ins[index] = len(graph.tensors) - 1
             operator.inputs[place] = stand_ins[index]
     graph.inputs = [*graph.inputs, *stand_ins.values()]
-    model.signatureDefs = None
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    tap = TfliteTap(bytes(builder.Output()))
-    wires = {names[i]: (names[i], tap.scales.get(names[i])) for i in graph.inputs if i in names}
-    wires |= {names[i]: (_CUT + names[i], tap.scales.get(_CUT + names[i])) for i in stand_ins}
-    return Alone(tap, wires, {})
+    file.model.signatureDefs = None
+    return list(stand_ins)

@@ -15,10 +15,12 @@ from edgekit_converters.alone import Alone, open_alone
 from edgekit_converters.errors import UsageError
 from edgekit_converters.limits import TargetLimits
 from edgekit_converters.passes.calibration import file_value
+from edgekit_converters.passes.equalise_onnx import equalise_onnx
+from edgekit_converters.passes.equalise_tflite import equalise_tflite
 from edgekit_converters.passes.onnx_file import prepare
 from edgekit_converters.passes.refusals import refusals, require
 from edgekit_converters.recipe import Converted, Feeds
-from edgekit_converters.tap import OnnxTap, Steps, Tap, open_tap, steps_of
+from edgekit_converters.tap import Steps, Tap, open_tap, steps_of
 from edgekit_runtime.manifest import Binding
 
 EXACT_DB = 150.0
@@ -63,8 +65,7 @@ def layer_errors(
 ) -> tuple[LayerError, ...]:
     """Compare every layer of a float file with the same layer of the file that passes made of it.
 
-    Samples are streamed and sums kept, so the memory needed is that of two runs. Where passes changed the float file
-    before it was quantized (equalisation), give what they made of it as `floating`.
+    Samples are streamed and sums kept, so the memory needed is that of two runs.
 
     Args:
         floating: The float model (ONNX or TFLite).
@@ -164,10 +165,7 @@ class _Comparison:
 
     def __init__(self, floating: Converted, quantized: Converted, work: Path, alone: bool) -> None:
         self._models = (floating, quantized)
-        if floating.format == "onnx":
-            self._given: Tap = OnnxTap(prepare(floating.path, work, TargetLimits(("onnx",))))
-        else:
-            self._given = open_tap(floating.path, floating.format)
+        self._given = open_tap(_as_quantized(floating, quantized, work), floating.format)
         self._found = open_tap(quantized.path, quantized.format)
         self._codes = _code_names(self._found, quantized.format)
         self._alone: Alone | None = open_alone(quantized, self._given, self._codes) if alone else None
@@ -219,6 +217,20 @@ class _Comparison:
                 sums.beyond / sums.count,
                 sums.dead,
             )
+
+
+def _as_quantized(floating: Converted, quantized: Converted, work: Path) -> Path:
+    """The float file as the quantizer had it before it: prepared, and equalised where the recipe says so."""
+    equalised = any(entry.get("equalise") for entry in quantized.recipe)
+    if floating.format == "onnx":
+        path = prepare(floating.path, work, TargetLimits(("onnx",)))
+        if equalised:
+            equalise_onnx(path, path)
+        return path
+    if equalised:
+        equalise_tflite(floating.path, work / "equalised.tflite")
+        return work / "equalised.tflite"
+    return floating.path
 
 
 def _code_names(found: Tap, format: str) -> dict[str, str]:
