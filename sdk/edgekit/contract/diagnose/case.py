@@ -223,6 +223,13 @@ class Case:
             self._made[key] = found
         return self._made[key]
 
+    def tried(self, setting: Setting) -> Evaluation | None:
+        """`attempt`, or None where the quantizer or the target refuses this very recipe."""
+        try:
+            return self.attempt(setting)
+        except ConversionError:
+            return None
+
     def ship(self, setting: Setting) -> VariantResult:
         """Make the variant of a setting, whether it was made before or not, and measure it."""
         self._specify(setting.specification)
@@ -266,9 +273,8 @@ class Case:
         """
         tried: list[tuple[Fix, float]] = []
         for fix in fixes:
-            try:
-                after = self.attempt(fix.on(self.setting))
-            except ConversionError:  # the quantizer or the target refuses this very recipe
+            after = self.tried(fix.on(self.setting))
+            if after is None:
                 continue
             tried.append((fix, self.gain(self.current, after)))
             if self.gain(after, self.floating) <= GAIN:
@@ -280,22 +286,18 @@ class Case:
 
     # -- layers ----------------------------------------------------------------------------------------------------
 
-    @property
-    def excludes(self) -> bool:
-        """Whether the pass that quantizes can leave layers in float."""
+    def knows(self, setting: str) -> bool:
+        """Whether the pass that quantizes has a setting of that name."""
+        if not self.setting.recipe:
+            return False
         kind = pass_class(str(self.setting.recipe[-1]["pass"]))
-        return is_dataclass(kind) and any(f.name == "exclude" for f in fields(kind))
+        return is_dataclass(kind) and any(f.name == setting for f in fields(kind))
 
     def excluding(self, names: Sequence[str]) -> Recipe:
         """The recipe with layers, named as `LayerError.name`, left in float besides those that are."""
         before = tuple(self.setting.recipe[-1].get("exclude", ()))
         more = keep_in_float(self.variant.format, names)
         return with_settings(self.setting.recipe, exclude=tuple(dict.fromkeys([*before, *more])))
-
-    @property
-    def equalises(self) -> str:
-        """Name of the pass that equalises channels of this format's models, whether there is one or not."""
-        return f"{self.variant.format}-equalise"
 
     def look(self) -> None:
         """Hold the shipped variant against the float model, layer by layer."""

@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.contract.diagnose.case import Case
+from edgekit.contract.diagnose.case import Case, with_settings
 from edgekit.contract.diagnose.finding import Finding, Fix, short_name
 from edgekit_converters.passes.calibration import file_feeds
 from edgekit_converters.passes.onnx_file import prepare
-from edgekit_converters.registry import pass_names
 from edgekit_converters.tap import Step, Tap, open_tap
 
 FACTOR = 20.0
@@ -46,7 +45,7 @@ class Outlier:
 
 def find(case: Case) -> Iterator[Finding]:
     """Look at every channel of the float model on calibration samples; equalise, else keep what touches it in float."""
-    if not case.variant.recipe or not case.excludes:
+    if not case.knows("exclude"):
         return
     case.refresh()
     if not case.gap:
@@ -72,8 +71,8 @@ def find(case: Case) -> Iterator[Finding]:
     )
     around = tuple(dict.fromkeys(name for o in found for name in o.around))
     fixes = []
-    if case.equalises in pass_names():
-        fixes.append(Fix("equalise channels", recipe=({"pass": case.equalises}, *case.setting.recipe)))
+    if case.knows("equalise") and not case.setting.recipe[-1].get("equalise"):
+        fixes.append(Fix("equalise channels", recipe=with_settings(case.setting.recipe, equalise=True)))
     fixes.append(Fix(f"keep the {len(around)} layers around it in float", recipe=case.excluding(around)))
     yield case.best(Finding("channels", f"channel {first.channel} of {layer}", says, evidence), fixes)
 

@@ -16,7 +16,7 @@ _NAMED = 3
 
 def find(case: Case) -> Iterator[Finding]:
     """Where a gap is left: the worst layers, what each costs alone, and how many must stay float to close it."""
-    if not case.variant.recipe or not case.excludes:
+    if not case.knows("exclude"):
         return
     case.refresh()
     if not case.gap:
@@ -34,8 +34,8 @@ def find(case: Case) -> Iterator[Finding]:
     evidence = {
         "layers": [e.name for e in worst],
         "own_sqnr_db": [round(_own(e), 1) for e in worst],
-        "restored": [round(a.restored or 0.0, 4) for a in asked],
-        "alone": [round(a.alone or 0.0, 4) for a in asked],
+        "restored": [None if a.restored is None else round(a.restored, 4) for a in asked],
+        "alone": [None if a.alone is None else round(a.alone, 4) for a in asked],
     }
     names = ", ".join(short_name(e.name) for e in worst[:_NAMED])
     says = f"quantization harms {names} most: {_own(worst[0]):.1f} dB of signal to noise in the worst"
@@ -53,10 +53,14 @@ def merged(layers: Sequence[Layer], asked: Sequence[Layer]) -> tuple[Layer, ...]
 
 def _asked(case: Case, error: LayerError, every: Sequence[LayerError]) -> Layer:
     """One layer with its share of the drop: all others in float, and it alone in float."""
-    restored = case.attempt(replace(case.setting, recipe=case.excluding([error.name])))
+    restored = case.tried(replace(case.setting, recipe=case.excluding([error.name])))
     others = [e.name for e in every if e.name != error.name]
-    alone = case.attempt(replace(case.setting, recipe=case.excluding(others)))
-    return replace(layer_of(error), restored=case.gain(case.current, restored), alone=case.gain(alone, case.floating))
+    alone = case.tried(replace(case.setting, recipe=case.excluding(others)))
+    return replace(
+        layer_of(error),
+        restored=None if restored is None else case.gain(case.current, restored),
+        alone=None if alone is None else case.gain(alone, case.floating),
+    )
 
 
 def _own(error: LayerError) -> float:
