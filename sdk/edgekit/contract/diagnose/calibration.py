@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from edgekit.contract.diagnose.case import Case
-from edgekit.contract.diagnose.finding import Finding, Fix
+from edgekit.contract.diagnose.finding import Finding, Fix, short_name
 from edgekit_runtime.manifest import DataInfo
 
 _NAMED = 6  # classes in a sentence
+_BEYOND = 0.01  # share of a layer's values on evaluation samples that is worth telling
 
 
 def find(case: Case) -> Iterator[Finding]:
@@ -26,6 +27,8 @@ def find(case: Case) -> Iterator[Finding]:
     if counts:
         evidence["classes"] = counts
     evidence["fresh_samples"] = fresh.samples if fresh else 0
+    cut = sorted((one for one in case.layers if one.saturated > _BEYOND), key=lambda one: -one.saturated)
+    evidence["beyond_range"] = [{"layer": one.name, "share": round(one.saturated, 4)} for one in cut[:_NAMED]]
     if missing and len(missing) < len(material.labels):
         covered = len(material.labels) - len(missing)
         subject = f"{covered} of {len(material.labels)} classes"
@@ -36,6 +39,8 @@ def find(case: Case) -> Iterator[Finding]:
     else:
         subject = f"{used.samples} samples"
         says = f"the ranges come from {used.samples} samples ({used.origin}) that are not those of the training split"
+    if cut:
+        says += f"; {cut[0].saturated:.1%} of the values of {short_name(cut[0].name)!r} are beyond them"
     fix = Fix("calibrate on all classes", recalibrate=True)
     if case.fresh:  # made anew already, for another culprit
         yield Finding("calibration", subject, f"{says}; they were found anew with the rest", evidence, fix=fix)
