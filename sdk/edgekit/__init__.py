@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgekit.contract.compress import CompressPlan, CompressResult, compress
     from edgekit.contract.contract import Contract
+    from edgekit.contract.diagnose import DiagnosePlan, diagnose
     from edgekit.data import open_dataset
     from edgekit.pipeline import export
     from edgekit.plan import ExportPlan
@@ -25,11 +26,13 @@ __all__ = [
     "CompressPlan",
     "CompressResult",
     "Contract",
+    "DiagnosePlan",
     "ExportPlan",
     "ExportResult",
     "Runtime",
     "__version__",
     "compress",
+    "diagnose",
     "export",
     "load_target",
     "open_dataset",
@@ -44,6 +47,8 @@ _LAZY = {
     "ExportResult": "edgekit.result",
     "Runtime": "edgekit_runtime",
     "compress": "edgekit.contract.compress",
+    "DiagnosePlan": "edgekit.contract.diagnose",
+    "diagnose": "edgekit.contract.diagnose",
     "export": "edgekit.pipeline",
     "load_target": "edgekit.targets",
     "open_dataset": "edgekit.data",
