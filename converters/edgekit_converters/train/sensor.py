@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -48,6 +48,7 @@ class SensorTrainer(Trainer):
         options |= dict(config.options)
         description = {"network": name, "options": options}
         network = build(description)
+        figures: Callable[[Any, Any], Mapping[str, float]]
         specification, spread = _specification(material, numbers)
         if numbers:
             labels = np.array([e.label for e in material.train], np.float64)

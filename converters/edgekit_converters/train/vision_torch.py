@@ -79,12 +79,12 @@ def _built(found: Backbone, config: TrainConfig, classes: int) -> _Built:
     description = {"network": found.maker, "options": {"classes": classes, "dropout": config.option("dropout", 0.2)}}
     network = build(description)
     if weights is not None:
-        _load(network.backbone, weights)
+        load_weights(network.backbone, weights)
     steps = image_specification("0..1", size, size, layout="chw", colour="bgr", fit=fitted, output=answer)
     return _Built(network, description, weights is not None, steps)
 
 
-def _load(body: Any, weights: str) -> None:
+def load_weights(body: Any, weights: str) -> None:
     """A state dictionary, every parameter of which must fit."""
     import torch
     from safetensors.torch import load_file
