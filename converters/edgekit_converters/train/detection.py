@@ -74,7 +74,7 @@ class DetectionTrainer(Trainer):
         def loss(found: dict[str, Any], wanted: Any) -> Any:
             if not network.training:  # shares and probabilities, as on the device
                 found = {"boxes": found["boxes"] * size, "scores": found["scores"].clamp(1e-6, 1 - 1e-6).logit()}
-            return detection_loss(found, wanted, size)
+            return detection_loss(found, wanted)
 
         job = Job(network, description, pretrained, learnt, chosen, loss, lambda _found, _wanted: {}, specification)
         return fit(job, config, run, watch)

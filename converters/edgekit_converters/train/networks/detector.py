@@ -15,6 +15,7 @@ STRIDES = (8, 16)
 """Pixels between the places of each grid."""
 
 _RARE = 0.01  # what every place thinks of every class at first, so that the many empty ones do not drown the rest
+_WEIGHT = 0.5  # of places with an object in the focal loss
 _LARGEST = 4.0  # boxes reach at most exp(4) strides to each side
 
 
@@ -130,23 +131,19 @@ def overlap(one: torch.Tensor, other: torch.Tensor) -> tuple[torch.Tensor, torch
     return iou, iou - (hull - union) / hull
 
 
-def detection_loss(found: dict[str, torch.Tensor], wanted: torch.Tensor, size: int) -> torch.Tensor:
-    """Quality focal loss of the scores (Li et al. 2020) and generalized overlap of the boxes.
+def detection_loss(found: dict[str, torch.Tensor], wanted: torch.Tensor) -> torch.Tensor:
+    """Focal loss of the scores (Lin et al. 2017) and generalized overlap of the boxes.
 
     Args:
         found: What a `Detector` gives in training.
         wanted: (batch, places, 5) box in pixels and class of each place; class -1 for none.
-        size: Side of the picture.
     """
     scores, boxes = found["scores"], found["boxes"]
     taken = wanted[..., 4] >= 0
     count = max(int(taken.sum()), 1)
-    quality = torch.zeros_like(scores)
-    box_loss = boxes.sum() * 0
-    if taken.any():
-        iou, generalized = overlap(boxes[taken], wanted[taken][:, :4])
-        box_loss = (1 - generalized).sum() / count
-        quality[taken, wanted[taken][:, 4].long()] = iou.detach()
-    away = (quality - scores.sigmoid()).abs() ** 2
-    score_loss = nn.functional.binary_cross_entropy_with_logits(scores, quality, reduction="none") * away
-    return score_loss.sum() / count + box_loss
+    truth = torch.zeros_like(scores)
+    truth[taken, wanted[taken][:, 4].long()] = 1
+    surprise = nn.functional.binary_cross_entropy_with_logits(scores, truth, reduction="none")
+    weight = torch.where(truth > 0, _WEIGHT, 1 - _WEIGHT) * (truth - scores.sigmoid()).abs() ** 2
+    _, generalized = overlap(boxes[taken], wanted[taken][:, :4])
+    return (surprise * weight).sum() / count + (1 - generalized).sum() / count
