@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from edgekit.plan import ExportPlan
     from edgekit.result import ExportResult
     from edgekit.targets import load_target
+    from edgekit.training import TrainPlan, TrainResult, train
+    from edgekit_converters.train import TrainConfig
     from edgekit_runtime import Bundle, Runtime
 
 __version__ = "0.1.0"
@@ -36,6 +38,10 @@ __all__ = [
     "export",
     "load_target",
     "open_dataset",
+    "TrainConfig",
+    "TrainPlan",
+    "TrainResult",
+    "train",
 ]
 
 _LAZY = {
@@ -49,9 +55,13 @@ _LAZY = {
     "compress": "edgekit.contract.compress",
     "DiagnosePlan": "edgekit.contract.diagnose",
     "diagnose": "edgekit.contract.diagnose",
+    "TrainConfig": "edgekit_converters.train",
+    "TrainPlan": "edgekit.training",
+    "TrainResult": "edgekit.training",
     "export": "edgekit.pipeline",
     "load_target": "edgekit.targets",
     "open_dataset": "edgekit.data",
+    "train": "edgekit.training",
 }
 
 

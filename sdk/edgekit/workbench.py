@@ -23,6 +23,7 @@ from edgekit.material import Material, gather
 from edgekit.plan import ExportPlan
 from edgekit.progress import Progress, Stage
 from edgekit.result import VariantResult
+from edgekit.runs import of_run
 from edgekit.specify import answer_steps, specification_for
 from edgekit.targets import Target, resolve_target
 from edgekit_converters.errors import ConversionError, NoConversion, UsageError
@@ -93,7 +94,7 @@ class Workbench:
         self, plan: ExportPlan, progress: Progress, folder: Path, stack: ExitStack, *, agreement: bool = False
     ) -> None:
         resolved = resolve_target(plan.target)
-        self.plan = replace(plan, target=resolved.target.name)
+        self.plan = replace(of_run(plan), target=resolved.target.name)
         self.progress, self.folder, self.stack, self.agreement = progress, folder, stack, agreement
         self.target: Target = resolved.target
         self.warnings: list[str] = []
