@@ -216,7 +216,7 @@ class _Export:
         if not self.specification.output:
             first = np.stack([next(iter(o.values())) for o in outputs])
             data = replace(self.specification.to_data(), output=answer_steps(self.material.task, first))
-            self.specification = Specification.from_data(data)
+            self.specification = Specification.from_data(data, self.specification.files)
 
     # -- variants --------------------------------------------------------------------------------------------------
 
@@ -374,7 +374,8 @@ class _Export:
         chosen = workstation_backend(runs.backends)
         with quiet():
             session = chosen.open(self.made[runs.name].runnable.read_bytes())
-        return Runtime(self._assembly().draft((variant,), variant.name), variant, chosen, session)
+        draft = self._assembly().draft((variant,), variant.name)
+        return Runtime(draft, variant, chosen, session, self.specification.files)
 
     def _choose(self, results: list[VariantResult]) -> Choice:
         choice = choose([Candidate(r.variant.name, r.drop) for r in results], self.plan.max_drop)
