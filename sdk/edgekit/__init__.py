@@ -14,19 +14,38 @@ if TYPE_CHECKING:
     from edgekit.plan import ExportPlan
     from edgekit.result import ExportResult
     from edgekit.targets import load_target
+    from edgekit.training import TrainPlan, TrainResult, train
+    from edgekit_converters.train import TrainConfig
     from edgekit_runtime import Bundle, Runtime
 
 __version__ = "0.1.0"
-__all__ = ["Bundle", "ExportPlan", "ExportResult", "Runtime", "__version__", "export", "load_target", "open_dataset"]
+__all__ = [
+    "Bundle",
+    "ExportPlan",
+    "ExportResult",
+    "Runtime",
+    "TrainConfig",
+    "TrainPlan",
+    "TrainResult",
+    "__version__",
+    "export",
+    "load_target",
+    "open_dataset",
+    "train",
+]
 
 _LAZY = {
     "Bundle": "edgekit_runtime",
     "ExportPlan": "edgekit.plan",
     "ExportResult": "edgekit.result",
     "Runtime": "edgekit_runtime",
+    "TrainConfig": "edgekit_converters.train",
+    "TrainPlan": "edgekit.training",
+    "TrainResult": "edgekit.training",
     "export": "edgekit.pipeline",
     "load_target": "edgekit.targets",
     "open_dataset": "edgekit.data",
+    "train": "edgekit.training",
 }
 
 

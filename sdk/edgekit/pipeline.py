@@ -24,6 +24,7 @@ from edgekit.material import Material, gather
 from edgekit.plan import ExportPlan
 from edgekit.progress import Progress
 from edgekit.result import ExportResult, VariantResult
+from edgekit.runs import of_run
 from edgekit.specify import answer_steps, specification_for
 from edgekit.targets import Target, resolve_target
 from edgekit_converters.errors import ConversionError, NoConversion, UsageError
@@ -66,7 +67,7 @@ def export(plan: ExportPlan, progress: Progress | None = None) -> ExportResult:
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgekit-")))
-        return _Export(plan, progress or Progress(), folder, stack).run()
+        return _Export(of_run(plan), progress or Progress(), folder, stack).run()
 
 
 class _Export:
