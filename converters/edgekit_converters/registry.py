@@ -23,6 +23,7 @@ SOURCES = {
     "sklearn": "edgekit_converters.sources.sklearn:KIND",
     "xgboost": "edgekit_converters.sources.xgboost:KIND",
     "lightgbm": "edgekit_converters.sources.lightgbm:KIND",
+    "huggingface": "edgekit_converters.sources.huggingface:KIND",
 }
 FORMATS = ("onnx", "tflite", "c")
 PASSES = {
@@ -73,7 +74,7 @@ def load_source(request: SourceRequest, framework: str | None = None) -> Source:
     raise UsageError(
         f"cannot tell what kind of model {request.model!r} is",
         "give .keras, .h5, a SavedModel folder, .onnx, .tflite, .pt2, file.py:factory, .joblib, .pkl, .skops, "
-        "XGBoost's .json or .ubj, or LightGBM's .txt",
+        "XGBoost's .json or .ubj, LightGBM's .txt, or a Hugging Face folder",
     )
 
 

@@ -222,7 +222,7 @@ def _evaluate(
     plan: TrainPlan, trained: Trained, run: Path, test: Sequence[Sample], dataset: Dataset, progress: Progress
 ) -> Evaluation:
     """The very file that export takes, on the test samples, through the specification that export takes."""
-    from edgekit.classic import classic_specification, fit_material
+    from edgekit.classic import classic_specification, fit_material, text_specification
     from edgekit.feeding import source_outputs
     from edgekit.material import Material
     from edgekit_converters.registry import load_source
@@ -235,7 +235,10 @@ def _evaluate(
             material = Material(
                 dataset.kind, dataset.task, dataset.labels, dataset.columns, dataset, tuple(test), (), tuple(test)
             )
-            if trained.specification or not isinstance(source, ClassicSource):
+            if not trained.specification and source.specification is not None:
+                material = fit_material(material, source)
+                specification = text_specification(material, source, plan.text)
+            elif trained.specification or not isinstance(source, ClassicSource):
                 specification = Specification.from_data(
                     decode(SpecificationData, json.loads(json.dumps(trained.specification)), SPECIFICATION)
                 )

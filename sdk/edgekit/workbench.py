@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from edgekit.assemble import Assembly, member_of
-from edgekit.classic import classic_specification, fit_material
+from edgekit.classic import classic_specification, fit_material, text_specification
 from edgekit.compiling import workstation_backend
 from edgekit.evaluate import Evaluation, evaluate, measured_by_answers, primary_metric
 from edgekit.feeding import feeds, random_probes, source_outputs, user_probes
@@ -229,6 +229,9 @@ class Workbench:
         if isinstance(self.source, ClassicSource) and self.plan.preprocess is None:
             self.material = fit_material(self.material, self.source, self.plan.task)
             return classic_specification(self.material, self.source, self.plan.text)
+        if self.source.specification is not None and self.plan.preprocess is None:
+            self.material = fit_material(self.material, self.source, self.plan.task)
+            return text_specification(self.material, self.source, self.plan.text)
         return specification_for(self.plan.preprocess, self.material.kind, self.material.columns, self.source.inputs)
 
     def _format(self) -> str:

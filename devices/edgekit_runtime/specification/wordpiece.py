@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Optional
+from typing import Any, ClassVar, Optional
 
 import numpy as np
 
@@ -62,6 +62,8 @@ class WordPiece(Step):
     padding: str = "[PAD]"
     special: tuple[str, ...] = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
     tensors: tuple[str, ...] = TENSORS
+    _ids: ClassVar[Mapping[str, int]] = {}  # of the vocabulary, once it is open
+    _longest: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         if not 2 <= self.max_length <= MAX_TOKENS or not (self.pad_to == 0 or 2 <= self.pad_to <= MAX_TOKENS):
