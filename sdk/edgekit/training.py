@@ -17,6 +17,7 @@ from edgekit.plan import ExportPlan
 from edgekit.progress import Progress, Stage
 from edgekit.runs import CONFIG, LABELS, LOG, PAGE, PICTURE, RESULT, SPECIFICATION, Log, curves, is_run, write_json
 from edgekit_converters.train import TrainConfig, Trained, TrainMaterial, Watch, trainer_for
+from edgekit_converters.train.checkpoint import FOLDER
 from edgekit_runtime.errors import UsageError
 from edgekit_runtime.manifest import SpecificationData
 from edgekit_runtime.plain import PlainDataError, decode, encode
@@ -287,6 +288,7 @@ def _finish(
         "remarks": [*dataset.remarks, *told.remarks],
     }
     write_json(run / RESULT, result)
+    shutil.rmtree(run / FOLDER, ignore_errors=True)
 
 
 def _words(metrics: Mapping[str, float]) -> str:
