@@ -58,15 +58,11 @@ class TextSource(TorchSource):
     def __init__(self, folder: Path, network: Any, parts: Parts, tokenizer: ReadTokenizer, length: int = 0) -> None:
         import torch
 
-        known = [n for n in (parts.config.get("max_position_embeddings"), parts.limit, tokenizer.limit) if n]
-        most = min([int(n) for n in known], default=_LONGEST)
+        most = longest(parts, tokenizer)
         if length > most:
             raise UsageError(f"--input-shape asks for {length} tokens, the model takes up to {most}", "ask for fewer")
         self.length, self.parts = length, parts
-        step = {
-            "step": "wordpiece", "vocabulary": VOCABULARY, **tokenizer.settings,
-            "max_length": length or most, "pad_to": length, "tensors": list(network.tensors),
-        }  # fmt: skip
+        step = tokenizer.step(length or most, network.tensors, length)
         self.files = {VOCABULARY: tokenizer.vocabulary}
         specification = Specification.from_data(SpecificationData("text", (step,)), self.files)
         self.specification = specification.to_data()
@@ -76,7 +72,7 @@ class TextSource(TorchSource):
             raise SourceError(f"the tokenizer in {folder} knows more pieces than the model has vectors for ({rows})",
                               "it belongs to another model")  # fmt: skip
         examples = tuple(torch.from_numpy(v) for v in self._feed(_EXAMPLE[0]).values())
-        super().__init__(folder.name, _hash(folder, parts), network, examples, True, network.tensors)
+        super().__init__(folder.name, encoder_hash(folder, parts), network, examples, True, network.tensors)
         self.tools = versions("torch", "transformers")
         self.inputs = tuple(TensorInfo(i.name, (-1, length or -1), i.dtype) for i in self.inputs)
         (output,) = self.outputs
@@ -106,6 +102,21 @@ class TextSource(TorchSource):
         return {name: value[None] for name, value in dict(self._prepare(text, Context())).items()}
 
 
+def longest(parts: Parts, tokenizer: ReadTokenizer) -> int:
+    """Most tokens that a model takes, by everything that says so."""
+    known = (parts.config.get("max_position_embeddings"), parts.limit, tokenizer.limit)
+    return min([int(n) for n in known if n], default=_LONGEST)
+
+
+def tokenizer_of(folder: Path, parts: Parts) -> ReadTokenizer:
+    """The tokenizer of a model's folder, which may lie with the encoder.
+
+    Raises:
+        SourceError: There is none, or one that devices cannot do.
+    """
+    return read_tokenizer(folder if _has_tokenizer(folder) else parts.encoder)
+
+
 class HuggingFaceKind(SourceKind):
     """A folder with ``config.json`` and ``model.safetensors``, or a hub name that is in the cache."""
 
@@ -128,7 +139,7 @@ class HuggingFaceKind(SourceKind):
             raise SourceError(f"there is no folder {folder}")
         length = _length(request.shapes)
         parts = read_parts(folder)
-        tokenizer = read_tokenizer(folder if _has_tokenizer(folder) else parts.encoder)
+        tokenizer = tokenizer_of(folder, parts)
         network = load_network(parts, trust=request.trust)
         try:
             return TextSource(folder, network, parts, tokenizer, length)
@@ -158,7 +169,7 @@ def _length(shapes: Mapping[str, Sequence[int]]) -> int:
     return shape[1]
 
 
-def _hash(folder: Path, parts: Parts) -> str:
+def encoder_hash(folder: Path, parts: Parts) -> str:
     """Over what is loaded; folders hold README files and other frameworks' weights besides."""
     names = (CONFIG, "model*.safetensors", "pytorch_model.bin", "tokenizer.json", "tokenizer_config.json", VOCABULARY)
     found = [file for name in names for file in sorted(parts.encoder.glob(name))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,19 @@ class ReadTokenizer:
     settings: Mapping[str, Any]
     vocabulary: bytes
     limit: int | None
+
+    def step(self, most: int, tensors: Sequence[str], pad_to: int = 0) -> dict[str, Any]:
+        """Step ``wordpiece`` as plain data.
+
+        Args:
+            most: Most tokens of a text.
+            tensors: Which inputs the model has.
+            pad_to: Tokens that every text is brought to; 0 leaves texts as long as they are.
+        """
+        return {
+            "step": "wordpiece", "vocabulary": VOCABULARY, **self.settings,
+            "max_length": most, "pad_to": pad_to, "tensors": list(tensors),
+        }  # fmt: skip
 
 
 def read_tokenizer(folder: Path) -> ReadTokenizer:

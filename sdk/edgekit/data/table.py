@@ -1,4 +1,4 @@
-"""Tables with a header: comma-, semicolon- or tab-separated, one file or a folder of ``train.csv``, ``test.csv``."""
+"""Tables: separated values with a header, or JSON lines; one file or a folder of ``train.csv`` and ``test.csv``."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from pathlib import Path
 from edgekit.data.dataset import Dataset
 from edgekit.data.sample import Sample
 from edgekit.data.splits import NAMES, settle
+from edgekit.data.text_lines import JSON_LINES, read_lines
 from edgekit.errors import DataError
 
-SUFFIXES = (".csv", ".tsv")
+SUFFIXES = (".csv", ".tsv", JSON_LINES)
 MISSING = {"", "na", "nan", "n/a", "null", "none"}
 _MAX_CLASSES = 100
 
@@ -33,7 +34,7 @@ class _File:
 
 
 def claims(path: Path) -> bool:
-    """A ``.csv`` or ``.tsv`` file, or a folder with one called like a split."""
+    """A ``.csv``, ``.tsv`` or ``.jsonl`` file, or a folder with one called like a split."""
     return path.suffix.lower() in SUFFIXES if path.is_file() else bool(path.is_dir() and _split_files(path))
 
 
@@ -88,6 +89,8 @@ def _split_files(folder: Path) -> dict[str, Path]:
 
 
 def _read(path: Path) -> _File:
+    if path.suffix.lower() == JSON_LINES:
+        return _File(path, *read_lines(path))
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             head = file.readline()
