@@ -156,7 +156,8 @@ def probe(
     from sklearn.linear_model import LogisticRegression
 
     spread = learnt.std(axis=0)
-    spread[spread == 0] = 1.0
+    # a dimension that hardly moves must not get a huge weight: int8 would keep nothing of the others
+    spread = np.maximum(spread, 0.1 * float(np.median(spread)) or 1.0)
     width = learnt.shape[1]
     best: tuple[float, Any, float] | None = None
     for strength in strengths:
