@@ -46,7 +46,7 @@ def invent(specification: Specification, inputs: Sequence[TensorInfo], count: in
         return list(generator.integers(0, 256, (count, 96, 128, 3), np.uint8))
     if specification.kind == "audio":
         return list(generator.uniform(-0.5, 0.5, (count, 16_000)).astype(np.float32))
-    if specification.input and specification.input[0].name in ("text", "wordpiece"):
+    if specification.takes_text:
         return [_TEXTS[i % len(_TEXTS)] for i in range(count)]
     if specification.kind == "table":
         return [generator.uniform(0, 1, inputs[0].shape[1:]).tolist() for _ in range(count)]

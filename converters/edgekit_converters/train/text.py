@@ -23,11 +23,11 @@ from edgekit_converters.train.config import FROM_SCRATCH, TrainConfig
 from edgekit_converters.train.material import TrainMaterial, class_weights
 from edgekit_converters.train.text_material import Texts, Tokens, embeddings, probe, text_column
 from edgekit_converters.train.trainer import Trained, Trainer, Watch
+from edgekit_runtime.cache import cache_folder
 
 MODEL = "model"
 """Folder in the run that export takes; transformers and sentence-transformers read it, too."""
 
-_KEPT = "embeddings"
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", VOCABULARY)
 _HUB = {
     "minilm-l6": "sentence-transformers/all-MiniLM-L6-v2",
@@ -99,7 +99,6 @@ class TextTrainer(Trainer):
             )  # fmt: skip
         job.network.load_state_dict(load_file(str(run / FOLDER / state.best_file)))
         _save(job, material, run / MODEL)
-        shutil.rmtree(run / _KEPT, ignore_errors=True)
         best = {name: value for name, value in state.best.items() if not name.endswith("error")}
         return Trained(run / MODEL, {}, best, state.best_epoch, versions("torch", "transformers", "lightning"))
 
@@ -157,8 +156,10 @@ def _probe(job: _Job, config: TrainConfig, material: TrainMaterial, run: Path, w
             hidden = network.encoder(**given).last_hidden_state
             return np.asarray(network.pool(hidden, given["attention_mask"]).numpy())
 
-    digest = encoder_hash(job.folder, job.parts)
-    learnt, chosen = (embeddings(texts, embed, digest, run / _KEPT) for texts in (job.learnt, job.chosen))
+    digest = f"{encoder_hash(job.folder, job.parts)} {job.parts.pooling}"
+    learnt, chosen = (
+        embeddings(texts, embed, digest, cache_folder() / "embeddings") for texts in (job.learnt, job.chosen)
+    )
     weights, offsets, strength = probe(
         learnt, job.learnt.labels, chosen, job.chosen.labels, len(material.labels), config.class_weights
     )

@@ -45,6 +45,11 @@ class Specification:
                 raise SpecificationError(f"step {step.name} needs the file {absent[0]!r:.60}, which is not there")
             step.open(self.files)
 
+    @property
+    def takes_text(self) -> bool:
+        """Whether a raw sample may be a string: the text itself."""
+        return bool(self.input) and self.input[0].name in ("text", "wordpiece")
+
     @cached_property
     def _fused(self) -> tuple[Callable[[Any, Context], Any], ...]:
         """The input steps as they are run: pointwise ones on pictures are one table look-up."""
