@@ -292,7 +292,8 @@ def _finish(
 
 
 def _words(metrics: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4f}" for name, value in list(metrics.items())[:2])
+    held = [(name, value) for name, value in metrics.items() if name.startswith("val_")]
+    return ", ".join(f"{name} {value:.4f}" for name, value in (held or list(metrics.items()))[:2])
 
 
 def export_plan(run: Path | str, target: str, **settings: Any) -> ExportPlan:

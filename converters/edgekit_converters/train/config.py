@@ -44,7 +44,7 @@ class TrainConfig:
     head_epochs: int = 5
     batch: int = 32
     rate: float = 1e-3
-    fine_rate: float = 1e-4
+    fine_rate: float = 3e-4
     seed: int = 0
     patience: int = 5
     augment: bool = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -51,6 +51,26 @@ class Variation:
             picture = self._lit(picture, random)
         return np.ascontiguousarray(picture)
 
+    def boxed(
+        self, picture: np.ndarray, boxes: np.ndarray, random: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """A picture and its boxes, (n, 5) left, top, right, bottom, class, varied together.
+
+        Boxes are cut at the new edges; those whose centre is cut off go.
+        """
+        top, left, height, width = self._cut(picture.shape[0], picture.shape[1], random)
+        picture, boxes = picture[top : top + height, left : left + width], boxes.copy()
+        boxes[:, [0, 2]] -= left
+        boxes[:, [1, 3]] -= top
+        centre_x, centre_y = boxes[:, [0, 2]].mean(1), boxes[:, [1, 3]].mean(1)
+        boxes = boxes[(centre_x > 0) & (centre_x < width) & (centre_y > 0) & (centre_y < height)]
+        boxes[:, [0, 2]] = boxes[:, [0, 2]].clip(0, width)
+        boxes[:, [1, 3]] = boxes[:, [1, 3]].clip(0, height)
+        if self.flip and random.random() < 0.5:
+            picture = picture[:, ::-1]
+            boxes[:, [0, 2]] = width - boxes[:, [2, 0]]
+        return np.ascontiguousarray(self._lit(picture, random) if self.light else picture), boxes
+
     def _cut(self, height: int, width: int, random: np.random.Generator) -> tuple[int, int, int, int]:
         share = random.uniform(self.least, 1)
         stretch = math.sqrt(math.exp(random.uniform(-math.log(self.aspect), math.log(self.aspect))))
@@ -65,13 +85,14 @@ class Variation:
         return np.asarray(np.clip(np.rint(levels), 0, 255).astype(np.uint8)[picture])
 
 
-class Pictures:
-    """The pictures of some examples, those that cannot be decoded left out and named.
+class Decoded:
+    """Raw samples of some examples, decoded; those that cannot be are left out and named.
 
     Args:
         examples: What to look through.
+        decode: What `Example.load` gives to an array; raises EdgekitError for what is broken.
         watch: Hears of what was left out.
-        what: What they are for, for messages.
+        what: What they are, for messages.
         kept_bytes: How much may be kept in memory.
 
     Attributes:
@@ -82,42 +103,51 @@ class Pictures:
     """
 
     def __init__(
-        self, examples: Sequence[Example], watch: Watch, what: str = "training", kept_bytes: int = KEPT_BYTES
+        self,
+        examples: Sequence[Example],
+        decode: Callable[[Any], np.ndarray],
+        watch: Watch,
+        what: str,
+        kept_bytes: int = KEPT_BYTES,
     ) -> None:
         self.examples: list[Example] = []
+        self._decode = decode
         self._kept: list[np.ndarray] = []
         broken: list[str] = []
         room = kept_bytes
         with ThreadPoolExecutor(2) as pool:
-            for example, picture in zip(examples, pool.map(_decoded, examples), strict=True):
-                if isinstance(picture, str):
-                    broken.append(f"{example.id} ({picture})")
+            for example, array in zip(examples, pool.map(self._try, examples), strict=True):
+                if isinstance(array, str):
+                    broken.append(f"{example.id} ({array})")
                     continue
                 self.examples.append(example)
-                room -= picture.nbytes
+                room -= array.nbytes
                 if room >= 0:
-                    self._kept.append(picture)
+                    self._kept.append(array)
         if broken:
-            said = (
-                f"{len(broken)} of {len(examples)} {what} pictures cannot be decoded, as {'; '.join(broken[:_NAMED])}"
-            )
+            named = "; ".join(broken[:_NAMED])
+            said = f"{len(broken)} of {len(examples)} {what} cannot be used, as {named}"
             if len(broken) > _BROKEN_SHARE * len(examples):
                 raise TrainingError(said, "look at where they are from")
             watch.say(f"{said}; left out")
 
+    def _try(self, example: Example) -> np.ndarray | str:
+        """The array, or what is wrong with it."""
+        try:
+            return self._decode(example.load())
+        except EdgekitError as error:
+            return error.message
+
     def __getitem__(self, index: int) -> np.ndarray:
-        """Decoded, uint8 (height, width, 3), upright."""
-        if index < len(self._kept):
-            return self._kept[index]
-        return decode_picture(self.examples[index].load())
+        """The sample, decoded: uint8 (height, width, 3) and upright, or a waveform."""
+        return self._kept[index] if index < len(self._kept) else self._decode(self.examples[index].load())
 
 
-def _decoded(example: Example) -> np.ndarray | str:
-    """The picture, or what is wrong with it."""
-    try:
-        return decode_picture(example.load())
-    except EdgekitError as error:
-        return error.message
+class Pictures(Decoded):
+    """Pictures, uint8 (height, width, 3), upright."""
+
+    def __init__(self, examples: Sequence[Example], watch: Watch, what: str = "training") -> None:
+        super().__init__(examples, decode_picture, watch, f"{what} pictures")
 
 
 def classified(pictures: Pictures, specification: Specification, variation: Variation | None) -> Any:

@@ -105,8 +105,13 @@ class _Training:
 
         if self.pretrained:
             self.network.get_layer("backbone").trainable = thawed
-        steps = math.ceil(len(self.learnt) / self.config.batch) * epochs
-        schedule = keras.optimizers.schedules.CosineDecay(rate, steps, alpha=_LAST_RATE)
+        epoch = math.ceil(len(self.learnt) / self.config.batch)
+        # a full step into weights that fit already throws them away: the rate rises through the first epoch
+        warm = min(epoch, epoch * epochs // 4) if thawed else 0
+        schedule = keras.optimizers.schedules.CosineDecay(
+            0.0 if warm else rate, epoch * epochs - warm, _LAST_RATE, warmup_target=rate if warm else None,
+            warmup_steps=warm,
+        )  # fmt: skip
         self.network.compile(keras.optimizers.Adam(schedule), "sparse_categorical_crossentropy", metrics=["accuracy"])
 
     def _fit(self, state: Progressed, until: int) -> Progressed:

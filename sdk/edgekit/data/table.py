@@ -1,4 +1,4 @@
-"""Tables: separated values with a header, or JSON lines; one file or a folder of ``train.csv`` and ``test.csv``."""
+"""Tables: comma-, semicolon- or tab-separated with a header, or JSON lines; a file, or a folder of one a split."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgekit.data import jsonl
 from edgekit.data.dataset import Dataset
 from edgekit.data.sample import Sample
 from edgekit.data.splits import NAMES, settle
-from edgekit.data.text_lines import JSON_LINES, read_lines
 from edgekit.errors import DataError
 
-SUFFIXES = (".csv", ".tsv", JSON_LINES)
+SUFFIXES = (".csv", ".tsv", *jsonl.SUFFIXES)
 MISSING = {"", "na", "nan", "n/a", "null", "none"}
 _MAX_CLASSES = 100
 
@@ -89,8 +89,11 @@ def _split_files(folder: Path) -> dict[str, Path]:
 
 
 def _read(path: Path) -> _File:
-    if path.suffix.lower() == JSON_LINES:
-        return _File(path, *read_lines(path))
+    if path.suffix.lower() in jsonl.SUFFIXES:
+        header, rows, lines = jsonl.read_jsonl(path)
+        if not rows:
+            raise DataError(f"{path} has no rows")
+        return _File(path, header, [[v.strip() for v in row] for row in rows], lines)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             head = file.readline()
