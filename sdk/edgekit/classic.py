@@ -51,9 +51,11 @@ def fit_material(material: Material, source: Source, task: str | None = None) ->
 def _matched(have: Sequence[str], known: Sequence[str], *, by_place: bool) -> tuple[tuple[str, ...], list[int]]:
     """The model's classes as the data calls them, and the place in the model of each of the data's classes.
 
-    Arrays count their classes, and so do some models: where the other has names for them, they are its places.
+    Arrays count their classes: where the model has other names for them, they are its places. Some models count them,
+    too, and the data has the names.
     """
-    by_place = by_place or (len(have) == len(known) and tuple(known) == tuple(map(str, range(len(known)))))
+    if len(have) == len(known) and tuple(known) == tuple(map(str, range(len(known)))) and not set(have) & set(known):
+        return tuple(have), list(range(len(have)))
     place = {_key(name): i for i, name in enumerate(known)}
     strangers = [name for name in have if _key(name) not in place]
     if by_place and strangers == list(have) and len(have) <= len(known):
