@@ -87,6 +87,7 @@ def _plan(config: Path | None, settings: dict[str, Any], places: dict[str, Any],
         )
     if "data" not in places:
         raise UsageError("training needs a labelled data set", "edgekit train --task image --data PICTURES")
+    settings = {**trainer_for(settings["task"]).defaults, **settings}
     return TrainPlan(config=TrainConfig(**settings, options=options), **places)
 
 
