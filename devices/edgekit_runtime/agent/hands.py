@@ -7,6 +7,7 @@ import queue
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Optional
@@ -208,23 +209,29 @@ class Hands:
             remark = self._unload(job.slot)
             self._news.put(lambda m: m.went_back(job.job, remark))
             return
+        back, why = self._to_one_of((before, *([Slot(before.previous)] if before.previous else [])), job, stop)
+        if back:
+            self._news.put(lambda m: m.went_back(job.job, why))
+            return
+        stays = f"{why}; {self._stay(job, stop)}"
+        self._news.put(lambda m: m.stranded(job.job, stays))
+
+    def _to_one_of(self, slots: Sequence[Slot], job: Job, stop: threading.Event) -> tuple[bool, str]:
+        """Whether the job's slot could be put to the first of these that is whole; and what is wrong with others."""
         said: list[str] = []
-        for slot in (before, *([Slot(before.previous)] if before.previous else [])):
-            if not tools.store.has(slot.current):
+        for slot in slots:
+            if not self._tools.store.has(slot.current):
                 said.append(f"bundle {slot.current[:16]} is gone")
                 continue
-            tools.store.restore(job.slot, slot)
+            self._tools.store.restore(job.slot, slot)
             try:
                 self._load(job.slot, _RETURN, stop)
             except ServingError as error:
                 said.append(f"bundle {slot.current[:16]}: {error}")
                 if error.status not in (0, 409):
                     continue  # it answered that it will not run this one; no answer is another matter
-            why = "; ".join([*said, *([f"{slot.current[:16]} runs"] if slot is not before else [])])
-            self._news.put(lambda m: m.went_back(job.job, why))
-            return
-        why = "; ".join([*said, self._stay(job, stop)])
-        self._news.put(lambda m: m.stranded(job.job, why))
+            return True, "; ".join([*said, *([f"{slot.current[:16]} runs"] if slot is not slots[0] else [])])
+        return False, "; ".join(said)
 
     def _unload(self, slot: str) -> str:
         try:

@@ -12,7 +12,7 @@ QUEUED → DOWNLOADING → VERIFYING → TESTING → SWAPPING → SOAKING → SU
 ```
 
 From SWAPPING on the slot may point at the new bundle, so that every end but SUCCEEDED first goes back to the bundle
-before it. Where that one is gone or broken, or cannot be gone back to for `MAX_RETURNS` tries, the job ends as STRANDED.
+before it. Where that one is gone or broken, or `MAX_RETURNS` tries to go back fail, the job ends as STRANDED.
 """
 
 from __future__ import annotations

@@ -111,9 +111,8 @@ def deploy_command(
     program = f"{plan.venv}/bin/edgekit-runtime"
     command = f"{shlex.quote(program)} serve {shlex.quote(plan.bundle.destination)}{native}"
     if json:
-        print_json(
-            {**answer, "done": True, "sent": sent, "selftest": tested, "placed": asdict(placed), "command": command}
-        )
+        done = {"done": True, "sent": sent, "selftest": tested, "placed": asdict(placed), "command": command}
+        print_json({**answer, **done})
         return
     emulated = f" (on {plan.board.emulator}, which is not the board)" if plan.board.emulator else ""
     out.print(

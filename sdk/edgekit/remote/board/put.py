@@ -1,7 +1,7 @@
 """Puts a bundle that lies here into a store, and its slot on it; stdin has what, as one JSON object.
 
-The store is the agent's where there is one that this user may write, else deploy's own. Run by the environment's Python,
-which has edgekit-runtime.
+The store is the agent's where there is one that this user may write, else deploy's own. Run by the environment's
+Python, which has edgekit-runtime.
 """
 
 from __future__ import annotations
