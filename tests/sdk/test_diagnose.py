@@ -167,9 +167,11 @@ def test_the_command_repairs_and_says_so(clinic, tmp_path):
     assert first["fix"]["recipe"][-1]["equalise"] is True
     assert "SQNR dB" in done.stderr and "fix: equalise channels" in done.stderr
     page = (tmp_path / "digits-diagnosis.html").read_text()
-    assert "equalise channels" in page and "<svg" in page and "src=\"http" not in page
+    assert "equalise channels" in page and "<svg" in page and 'src="http' not in page
     with Bundle.open(tmp_path / "digits-repaired.edgekit") as mended:
-        assert [v.precision for v in mended.manifest.variants] == ["int8", "fp32"] and mended.manifest.chosen[:9] == "onnx-int8"
+        assert [v.precision for v in mended.manifest.variants] == ["int8", "fp32"] and mended.manifest.chosen[
+            :9
+        ] == "onnx-int8"
     again = edgekit("diagnose", "digits-repaired.edgekit", "--data", clinic.data, cwd=tmp_path)
     assert again.returncode == 0 and "nothing found" in again.stdout
     done = edgekit(*words, "--apply", cwd=tmp_path)
