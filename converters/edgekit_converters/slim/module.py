@@ -1,4 +1,4 @@
-"""A slimmed PyTorch network in files: weights without pickle, the cuts as JSON, and a program that is exported as it is."""
+"""A slimmed PyTorch network in files: weights without pickle, the cuts as JSON, and a program to be exported."""
 
 from __future__ import annotations
 
