@@ -78,7 +78,7 @@ def spaces_of(network: Any) -> Spaces:
     for layer, sources in _in_order(network):
         kind = kind_of(layer)
         inputs = [at[s] for s in sources]
-        shape = layer.output.shape if not isinstance(layer.output, (list, tuple)) else None
+        shape: tuple[Any, ...] = () if isinstance(layer.output, (list, tuple)) else tuple(layer.output.shape)
         why = f"goes through a {kind} layer"
         plain = len(inputs) == 1 and getattr(layer, "data_format", None) in (None, "channels_last")
         if kind == "InputLayer":
@@ -116,7 +116,7 @@ def spaces_of(network: Any) -> Spaces:
         else:
             for space, _ in inputs:
                 hold(space, why)
-            at[layer.name] = (new(int(shape[-1] or 0) if shape is not None and len(shape) > 1 else 0, why), 1)
+            at[layer.name] = (new(int(shape[-1] or 0) if len(shape) > 1 else 0, why), 1)
     for name in _output_layers(network):
         fixed[at[name][0]] = "holds the network's outputs"
     reasons: dict[int, str] = {}

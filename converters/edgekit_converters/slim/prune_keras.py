@@ -173,7 +173,7 @@ def _by_channel(layer: Any) -> np.ndarray:
     kernels = layer.get_weights()
     kernel = kernels[1] if kind_of(layer) == "SeparableConv2D" else kernels[0]
     axis = 2 if kind_of(layer) == "DepthwiseConv2D" else -1
-    return np.moveaxis(kernel.astype(np.float64), axis, 0).reshape(kernel.shape[axis], -1)
+    return np.asarray(np.moveaxis(kernel.astype(np.float64), axis, 0).reshape(kernel.shape[axis], -1))
 
 
 def _cut_one(network: Any, spaces: Spaces, space: int, channels: Sequence[int]) -> Any:
