@@ -90,6 +90,14 @@ def test_a_step_that_is_no_faster_is_undone_and_never_fine_tuned():
     assert "no: not faster" in result.table()
 
 
+def test_one_flattering_measurement_does_not_keep_a_step():
+    answers = iter([(16.0, 16.0, 1.4), (1.0, 1.0, 1.0)] * 2)  # as seen on a busy machine
+    result = prune(
+        seeded(Residual), PICTURE, score=same, measure=lambda *_n: next(answers), settings=PruneSettings(steps=2)
+    )
+    assert [s.ratio for s in result.steps] == [1.0, 1.0] and not result.cuts
+
+
 def test_a_step_that_costs_too_much_is_undone_and_tried_half_as_far():
     network, whole = seeded(Residual), seeded(Residual)
     full = TorchSurgeon(PICTURE).cost(whole)[0]
