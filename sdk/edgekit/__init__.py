@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from edgekit.plan import ExportPlan
     from edgekit.result import ExportResult
     from edgekit.targets import load_target
-    from edgekit.training import TrainPlan, TrainResult, train
-    from edgekit_converters.train import TrainConfig
+    from edgekit.training import TrainPlan, TrainResult, export_plan, train
+    from edgekit_converters.train import TrainConfig, Watch
     from edgekit_runtime import Bundle, Runtime
 
 __version__ = "0.1.0"
@@ -27,8 +27,10 @@ __all__ = [
     "TrainConfig",
     "TrainPlan",
     "TrainResult",
+    "Watch",
     "__version__",
     "export",
+    "export_plan",
     "load_target",
     "open_dataset",
     "train",
@@ -42,7 +44,9 @@ _LAZY = {
     "TrainConfig": "edgekit_converters.train",
     "TrainPlan": "edgekit.training",
     "TrainResult": "edgekit.training",
+    "Watch": "edgekit_converters.train",
     "export": "edgekit.pipeline",
+    "export_plan": "edgekit.training",
     "load_target": "edgekit.targets",
     "open_dataset": "edgekit.data",
     "train": "edgekit.training",
