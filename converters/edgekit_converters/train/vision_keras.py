@@ -57,7 +57,8 @@ def fit(config: TrainConfig, material: TrainMaterial, run: Path, watch: Watch) -
     state = training.run(state)
     model = run / "model.keras"
     kept = training.network
-    kept.load_weights(run / FOLDER / state.best_file)
+    with _calm():  # an optimizer of the other phase is in the file too
+        kept.load_weights(run / FOLDER / state.best_file)
     bare = keras.Model(kept.inputs, kept.outputs)  # the optimizer's state is of no use to anybody now
     bare.save(model)
     return Trained(

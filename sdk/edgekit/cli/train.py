@@ -52,6 +52,9 @@ def train_command(
         "patience": patience, "augment": augment, "class_weights": class_weights, "nodes": nodes,
         "devices": int(devices) if devices is not None and devices.isdecimal() else devices,
     }  # fmt: skip
+    if backbone == "list":
+        _list_backbones(task)
+        return
     places = {"data": data, "output": output, "label": label, "text": text, "labels": labels}
     plan = _plan(
         config,
@@ -69,7 +72,7 @@ def _plan(config: Path | None, settings: dict[str, Any], places: dict[str, Any],
     from dataclasses import replace
 
     from edgekit.training import TrainPlan
-    from edgekit_converters.train import TrainConfig, trainer_for
+    from edgekit_converters.train import TrainConfig
 
     if config is not None:
         try:
@@ -80,11 +83,6 @@ def _plan(config: Path | None, settings: dict[str, Any], places: dict[str, Any],
         return replace(plan, config=inner, **places)
     if "task" not in settings:
         raise UsageError("training needs a task", "edgekit train --task image --data PICTURES")
-    if settings.get("backbone") == "list":
-        known = trainer_for(settings["task"]).backbones
-        raise UsageError(
-            f"the backbones for {settings['task']} are {', '.join(known) or 'none'}", "give one as --backbone"
-        )
     if "data" not in places:
         raise UsageError("training needs a labelled data set", "edgekit train --task image --data PICTURES")
     return TrainPlan(config=TrainConfig(**settings, options=options), **places)
