@@ -68,6 +68,15 @@ def train_command(
     _train(plan, json)
 
 
+def _list_backbones(task: str | None) -> None:
+    from edgekit_converters.train import trainer_for
+
+    if task is None:
+        raise UsageError("--backbone list needs a task", "edgekit train --task image --backbone list")
+    for name, words in trainer_for(task).backbones.items():
+        print(f"{name:32}{words}")
+
+
 def _plan(config: Path | None, settings: dict[str, Any], places: dict[str, Any], options: dict[str, Any]) -> TrainPlan:
     from dataclasses import replace
 
