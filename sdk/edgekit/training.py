@@ -114,7 +114,7 @@ def train(plan: TrainPlan, progress: Progress | None = None, watch: Watch | None
     run = _open_run(plan, progress)
     with progress.stage("data", plan.data) as stage:
         dataset = open_dataset(plan.data, label=plan.label, labels_order=_order(plan.labels))
-        material = _material(dataset)
+        material = _material(dataset, plan.text or "")
         test = _test(dataset)
         stage.note = (
             f"{len(material.train)} to learn from, {len(material.validation)} to choose by, {len(test)} to test"
@@ -185,7 +185,7 @@ def _order(file: str | None) -> list[str] | None:
         raise UsageError(f"cannot read --labels {file}", "give a text file with one class name a line") from error
 
 
-def _material(dataset: Dataset) -> TrainMaterial:
+def _material(dataset: Dataset, text: str) -> TrainMaterial:
     """Training and validation examples; a tenth of the training split by content hash where nothing else is there."""
     train: list[Sample] = list(dataset.split("train"))
     validation: list[Sample] = list(dataset.splits.get("validation", ()))
@@ -195,7 +195,7 @@ def _material(dataset: Dataset) -> TrainMaterial:
         held = {s.sha256 for s in train if int(s.sha256[8:16], 16) % 10 == 0} or {min(s.sha256 for s in train)}
         validation = [s for s in train if s.sha256 in held]
         train = [s for s in train if s.sha256 not in held]
-    return TrainMaterial(dataset.kind, dataset.task, dataset.labels, dataset.columns, train, validation)
+    return TrainMaterial(dataset.kind, dataset.task, dataset.labels, dataset.columns, train, validation, text)
 
 
 def _test(dataset: Dataset) -> tuple[Sample, ...]:
@@ -223,7 +223,7 @@ def _evaluate(
     plan: TrainPlan, trained: Trained, run: Path, test: Sequence[Sample], dataset: Dataset, progress: Progress
 ) -> Evaluation:
     """The very file that export takes, on the test samples, through the specification that export takes."""
-    from edgekit.classic import classic_specification, fit_material
+    from edgekit.classic import classic_specification, fit_material, text_specification
     from edgekit.feeding import source_outputs
     from edgekit.material import Material
     from edgekit_converters.registry import load_source
@@ -236,7 +236,10 @@ def _evaluate(
             material = Material(
                 dataset.kind, dataset.task, dataset.labels, dataset.columns, dataset, tuple(test), (), tuple(test)
             )
-            if trained.specification or not isinstance(source, ClassicSource):
+            if not trained.specification and source.specification is not None:
+                material = fit_material(material, source)
+                specification = text_specification(material, source, plan.text)
+            elif trained.specification or not isinstance(source, ClassicSource):
                 specification = Specification.from_data(
                     decode(SpecificationData, json.loads(json.dumps(trained.specification)), SPECIFICATION)
                 )

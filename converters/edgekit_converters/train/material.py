@@ -56,6 +56,7 @@ class TrainMaterial:
         columns: Feature names in order, for tables.
         train: Examples to learn from.
         validation: Examples to choose the best epoch by.
+        text: Column with the text; empty where nobody said.
     """
 
     kind: str
@@ -64,6 +65,7 @@ class TrainMaterial:
     columns: tuple[str, ...]
     train: Sequence[Example]
     validation: Sequence[Example]
+    text: str = ""
 
     def require(self, task: str, kinds: Sequence[str], targets: Sequence[str]) -> None:
         """Refuse what a task cannot learn from.

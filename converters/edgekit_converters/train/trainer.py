@@ -57,10 +57,12 @@ class Trainer(ABC):
 
     Attributes:
         task: Its name on the command line.
+        defaults: Settings of `TrainConfig` whose general default does not suit it.
         backbones: Names that its `TrainConfig.backbone` may have, the default first, with a word on each.
     """
 
     task: ClassVar[str]
+    defaults: ClassVar[Mapping[str, Any]] = {}
     backbones: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod

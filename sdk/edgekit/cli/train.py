@@ -81,7 +81,7 @@ def _plan(config: Path | None, settings: dict[str, Any], places: dict[str, Any],
     from dataclasses import replace
 
     from edgekit.training import TrainPlan
-    from edgekit_converters.train import TrainConfig
+    from edgekit_converters.train import TrainConfig, trainer_for
 
     if config is not None:
         try:
@@ -94,6 +94,7 @@ def _plan(config: Path | None, settings: dict[str, Any], places: dict[str, Any],
         raise UsageError("training needs a task", "edgekit train --task image --data PICTURES")
     if "data" not in places:
         raise UsageError("training needs a labelled data set", "edgekit train --task image --data PICTURES")
+    settings = {**trainer_for(settings["task"]).defaults, **settings}
     return TrainPlan(config=TrainConfig(**settings, options=options), **places)
 
 
