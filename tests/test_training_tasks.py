@@ -68,6 +68,16 @@ def test_a_row_of_readings_takes_dense_layers(tmp_path):
     assert found.evaluation.metrics["accuracy"] > 0.8
 
 
+def test_two_processes_share_the_work_and_one_of_them_the_run_folder(tmp_path):
+    words = ["--task", "sensor", "--data", windows(tmp_path / "w.npz"), "--epochs", "2", "--devices", "2", "--json"]
+    done = subprocess.run([sys.executable, "-m", "edgekit", "train", *words, "--output", str(tmp_path / "run")],
+                          capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["run"] == str(tmp_path / "run") and done.stderr.count("✓ train") == 1
+    rows = (tmp_path / "run/log.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["epoch", "1", "2"]
+
+
 def test_whoever_watches_may_end_it_and_the_best_epoch_is_kept(tmp_path):
     class Enough(Watch):
         def epoch(self, number, of, metrics):
