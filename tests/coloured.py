@@ -11,9 +11,9 @@ import pytest
 
 SIZE = 16
 SHAPES = (0, 1, 7)
-COLOURS = {"red": (0.95, 0.3, 0.1), "blue": (0.1, 0.3, 0.95)}
-LIGHTS = {"faint": 0.25, "bright": 0.85}
-"""Ranges that come from faint digits alone cut bright ones off until they look faint."""
+COLOURS = {"red": np.array([0.5, -0.1, -0.4]), "blue": np.array([-0.4, -0.1, 0.5])}
+LIGHTS = {"faint": 0.2, "bright": 0.9}
+"""How much of a colour is laid on grey. Ranges that come from faint digits alone cut bright ones off."""
 LABELS = tuple(f"{light} {colour} {shape}" for shape in SHAPES for colour in COLOURS for light in LIGHTS)
 """A red 7 in a picture whose channels are swapped is a blue 7."""
 
@@ -74,8 +74,8 @@ def pictures() -> dict[str, np.ndarray]:
             large = cv2.resize(grey.astype(np.float32) / 16, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
             for colour, ink in COLOURS.items():
                 for light, level in LIGHTS.items():
-                    noise = random.normal(0, 0.01, (SIZE, SIZE, 3)) + 0.03
-                    painted = large[..., None] * ink * level * random.uniform(0.85, 1.15) + noise
+                    noise = random.normal(0, 0.01, (SIZE, SIZE, 3))
+                    painted = 0.45 + large[..., None] * ink * level * random.uniform(0.85, 1.15) + noise
                     x.append(np.clip(np.rint(painted * 255), 0, 255).astype(np.uint8))
                     y.append(LABELS.index(f"{light} {colour} {shape}"))
     order = random.permutation(len(x))
@@ -178,17 +178,23 @@ def _train(make, arrays, scaling, epochs: int = 8):
     return network.eval()
 
 
-def scaled_channel(state: dict, channel: int = 3, factor: float = 1000.0) -> dict:
+def scaled_channel(state: dict, factor: float = 1000.0) -> tuple[dict, int]:
     """A state with one channel scaled up inside of the block, and down where it is taken: in float nothing changes.
 
     Args:
         state: Name to tensor.
-        channel: Which one.
         factor: How much.
+
+    Returns:
+        The state, and which channel: the one that matters most by its weights.
     """
     found = {name: tensor.clone() for name, tensor in state.items()}
     first = next(n.removesuffix(".bias") for n in found if ".first." in n and n.endswith(".bias"))
+    gives = found[f"{first}.weight"]
+    taken = next(v for n, v in found.items() if n.endswith((".second.0.weight", ".second.weight")))
+    matters = taken.abs().transpose(0, 1).flatten(1).sum(1) * gives.abs().reshape(len(gives), -1).sum(1)
+    channel = int(matters.argmax())
     for kind in ("weight", "bias"):
         found[f"{first}.{kind}"][channel] *= factor
-    found[next(n for n in found if ".second." in n and n.endswith("weight"))][:, channel] /= factor
-    return found
+    taken[:, channel] /= factor
+    return found, channel
