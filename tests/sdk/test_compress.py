@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.contract.board import Board
 from edgekit.contract.compress import CompressPlan, CompressResult, compress
 from edgekit.contract.contract import Contract
 from edgekit.errors import DataError
@@ -54,7 +53,7 @@ class Heard(Progress):
 def once(digits_onnx, trained, tmp_path_factory) -> tuple[Path, CompressResult]:
     """A compression of the digits in a folder, done once, its work kept; take a copy to change it."""
     folder = tmp_path_factory.mktemp("once")
-    return folder, compress(plan(digits_onnx, trained / "digits.npz", folder))
+    return folder, compress(plan(digits_onnx, trained / "digits.npz", folder, keep="all"))
 
 
 def test_the_first_rung_that_holds_and_is_no_slower_ships(once):
@@ -73,7 +72,7 @@ def test_the_same_again_tries_nothing_twice(once, digits_onnx, trained, tmp_path
     folder, before = once
     shutil.copytree(folder / "work", tmp_path / "work")
     heard = Heard()
-    after = compress(plan(digits_onnx, trained / "digits.npz", tmp_path), heard)
+    after = compress(plan(digits_onnx, trained / "digits.npz", tmp_path, keep="all"), heard)
     assert not any(b.startswith(("evaluate", "convert", "quantize", "time")) for b in heard.began), heard.began
     assert all(a.kept for a in after.attempts) and after.export.digest == before.export.digest
 
@@ -116,8 +115,8 @@ def test_a_kept_model_that_answers_otherwise_is_made_again(once, digits_onnx, tr
     onnx.save(model, tmp_path / "evil.onnx")
     forged = Converted(tmp_path / "evil.onnx", "onnx", "int8", record.inputs, record.outputs, record.applied)
     store = Store(tmp_path / "work", {}, print)
-    store.folder = run
-    store.put(place.name, record, forged, None)
+    store.folder, store.key = run, record.key
+    store.put(place.name, record, forged, store.get(place.name, record.recipe).evaluation)
     heard = Heard()
     after = compress(plan(digits_onnx, trained / "digits.npz", tmp_path), heard)
     assert any("does not answer as it did, and is made again" in s for s in heard.said)
@@ -139,7 +138,7 @@ model, data, where = sys.argv[1:]
 class Fatal(Progress):
     def started(self, stage):
         print(stage.name, stage.subject, flush=True)
-        if f"{stage.name} {stage.subject}".startswith(where):
+        if where and f"{stage.name} {stage.subject}".startswith(where):
             os.kill(os.getpid(), signal.SIGKILL)
 
 if where.startswith("fsync"):
@@ -153,8 +152,7 @@ if where.startswith("fsync"):
 
 plan = ExportPlan(model, "generic-cpu", data=data, preprocess="0..1", limit=80, output="a", overwrite=True)
 result = compress(CompressPlan(plan, Contract(0.1), "work", seconds=0.05), Fatal())
-print(json.dumps({"kept": [a.kept for a in result.attempts], "chosen": result.export.choice.name,
-                  "drops": [a.result.drop for a in result.attempts]}))
+print(json.dumps({"kept": [a.kept for a in result.attempts], "drops": [a.result.drop for a in result.attempts]}))
 """
 
 
@@ -184,13 +182,13 @@ def test_kill_9_in_an_attempt_costs_that_attempt_alone(once, digits_onnx, traine
     assert (tmp_path / "a.edgekit").is_file()
 
 
-@pytest.mark.parametrize("write", [1, 2, 4, 7])
+@pytest.mark.parametrize("write", [3, 9, 12])
 def test_kill_9_while_results_are_written_leaves_nothing_half(once, digits_onnx, trained, tmp_path, write):
     """Killed between the bytes and the disk: of the start, of float, of the list of rungs, of int8."""
     data = trained / "digits.npz"
     killed(tmp_path, digits_onnx, data, f"fsync{write}")
     end = json.loads(killed(tmp_path, digits_onnx, data, "")[-1])
-    assert end["chosen"] == once[1].export.choice.name and end["drops"] == [a.result.drop for a in once[1].attempts]
+    assert end["drops"] == [a.result.drop for a in once[1].attempts]
     assert not list((tmp_path / "work").glob("*/.*part")), "what was left was cleared"
 
 
@@ -207,7 +205,7 @@ def test_the_table_the_page_and_the_json(once, digits_onnx, trained, tmp_path):
     assert not found["contract"]["held"] and found["contract"]["max_latency_ms"] == 1e-6
     assert "no rung reaches latency 1e-06 ms: the least is" in found["remark"] and found["remark"] in done.stderr
     row = found["attempts"][1]
-    assert row["rung"] == "int8" and row["recipe"][0]["pass"] == "onnx-int8" and row["ram_bytes"] > row["bytes"]
+    assert row["rung"] == "int8" and "onnx-int8" in row["recipe"][0].values() and row["ram_bytes"] > row["bytes"]
     assert row["interval"][0] <= row["metrics"]["accuracy"] <= row["interval"][1]
     assert "this workstation, not the device" in found["measured_on"] and "not the device" in done.stderr
     assert "the contract is broken" in done.stderr and (tmp_path / "a.edgekit").is_file(), "the best is there"
@@ -308,11 +306,3 @@ def test_a_float_network_on_a_coral_is_measured_but_never_ships(tflite_file, tmp
     floating, *rungs = result.attempts
     assert floating.refusal == "coral does not run float" and floating.latency is not None
     assert result.verdict.chosen in rungs and result.export.manifest.variant().precision == "int8"
-
-
-def test_latencies_of_a_board(digits_onnx, trained, tmp_path, monkeypatch):
-    """`local:` is deployed to and asked as a board is, in an environment of its own."""
-    made = plan(digits_onnx, trained / "digits.npz", tmp_path, Contract(0.1))
-    board = Board(f"local:{tmp_path / 'board'}")
-    assert board.name.startswith("local:")
-    assert CompressPlan(made.export, made.contract, made.work, board).board is board

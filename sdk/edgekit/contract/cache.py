@@ -142,7 +142,12 @@ class Store:
             return None
 
     def put(self, name: str, record: Record, model: Converted | None, evaluation: Evaluation | None) -> None:
-        """Keep a result. Where it cannot be written the run goes on without, and says so once."""
+        """Keep a result. Where it cannot be written the run goes on without, and says so once.
+
+        A model of several files is not kept.
+        """
+        if model is not None and model.beside:
+            return
         self._try(lambda: _write(self.folder / name, record, model, evaluation))
 
     def rungs(self, kind: type[T]) -> list[T]:
