@@ -24,7 +24,7 @@ from edgekit_converters.errors import ConversionError
 from edgekit_converters.passes.ladder import Rung, rungs
 from edgekit_converters.passes.plan import PRECISIONS
 from edgekit_converters.recipe import Recipe
-from edgekit_runtime.errors import EdgekitError, MissingRequirement
+from edgekit_runtime.errors import EdgekitError, MissingRequirement, UsageError
 from edgekit_runtime.manifest import Variant
 
 _SAME = 1e-3
@@ -85,7 +85,7 @@ class Climb:
                 known.append(rung)
                 self.store.put_rungs(known)
                 yield rung
-        except ConversionError as error:  # in what later rungs look at, as what each layer loses
+        except (ConversionError, UsageError) as error:  # in what later rungs look at, as what each layer loses
             self.bench.mind(f"there are no further rungs: {error.message}")
 
     def _tried(self, rung: Rung) -> Attempt:
