@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgekit.contract.compress import CompressPlan, CompressResult, compress
     from edgekit.contract.contract import Contract
+    from edgekit.contract.diagnose import DiagnosePlan, diagnose
     from edgekit.data import open_dataset
     from edgekit.pipeline import export
     from edgekit.plan import ExportPlan
     from edgekit.result import ExportResult
     from edgekit.targets import load_target
+    from edgekit.training import TrainPlan, TrainResult, train
+    from edgekit_converters.train import TrainConfig
     from edgekit_runtime import Bundle, Runtime
 
 __version__ = "0.1.0"
@@ -25,14 +28,20 @@ __all__ = [
     "CompressPlan",
     "CompressResult",
     "Contract",
+    "DiagnosePlan",
     "ExportPlan",
     "ExportResult",
     "Runtime",
     "__version__",
     "compress",
+    "diagnose",
     "export",
     "load_target",
     "open_dataset",
+    "TrainConfig",
+    "TrainPlan",
+    "TrainResult",
+    "train",
 ]
 
 _LAZY = {
@@ -44,9 +53,15 @@ _LAZY = {
     "ExportResult": "edgekit.result",
     "Runtime": "edgekit_runtime",
     "compress": "edgekit.contract.compress",
+    "DiagnosePlan": "edgekit.contract.diagnose",
+    "diagnose": "edgekit.contract.diagnose",
+    "TrainConfig": "edgekit_converters.train",
+    "TrainPlan": "edgekit.training",
+    "TrainResult": "edgekit.training",
     "export": "edgekit.pipeline",
     "load_target": "edgekit.targets",
     "open_dataset": "edgekit.data",
+    "train": "edgekit.training",
 }
 
 

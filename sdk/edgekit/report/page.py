@@ -43,10 +43,14 @@ def write_report(path: str | os.PathLike[str], data: ReportData, *, overwrite: b
         UsageError: The file exists.
         ReportError: It cannot be written (a full disk, for one).
     """
+    return written(path, render(data), overwrite=overwrite)
+
+
+def written(path: str | os.PathLike[str], page: str, *, overwrite: bool) -> Path:
+    """Write a page; see `write_report`."""
     place = Path(path)
     if place.exists() and not overwrite:
         raise UsageError(f"{place} exists already", "give --overwrite or another name")
-    page = render(data)
     try:
         with replacing(place) as out:
             out.write(page.encode())
@@ -57,6 +61,11 @@ def write_report(path: str | os.PathLike[str], data: ReportData, *, overwrite: b
 
 def render(data: ReportData) -> str:
     """The page as HTML; everything that comes from outside is escaped."""
+    return filled("report.html", data=data, **_derived(data))
+
+
+def filled(template: str, **content: Any) -> str:
+    """A page of ours with its content, and the style that all have; everything that comes from outside is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -80,7 +89,7 @@ def render(data: ReportData) -> str:
         "plain": _plain,
     }
     style = files("edgekit.report").joinpath("templates/report.css").read_text("utf-8")
-    return environment.get_template("report.html").render(data=data, style=style, **_derived(data))
+    return environment.get_template(template).render(style=style, **content)
 
 
 def _derived(data: ReportData) -> dict[str, Any]:
