@@ -32,15 +32,15 @@ __all__ = [
     "ExportPlan",
     "ExportResult",
     "Runtime",
+    "TrainConfig",
+    "TrainPlan",
+    "TrainResult",
     "__version__",
     "compress",
     "diagnose",
     "export",
     "load_target",
     "open_dataset",
-    "TrainConfig",
-    "TrainPlan",
-    "TrainResult",
     "train",
 ]
 
