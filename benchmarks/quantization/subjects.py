@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from hardswish import digits
 from PIL import Image
+from trained import link
 
 from edgekit.data import open_dataset
 from edgekit.feeding import feeds
@@ -95,16 +96,12 @@ def pictures(assets: Path, split: str, count: int, side: int) -> list[np.ndarray
 
 
 def keywords(assets: Path, folder: Path) -> Subject:
-    """MLPerf Tiny's DS-CNN, its int8 weights turned into floats again; every third wav for calibration's sake held out."""
+    """MLPerf Tiny's DS-CNN, its int8 weights turned into floats again; every eighth wav is for calibration, half of the others for testing."""
     floating = lowered(
         floated(assets / "models/kws_ref/kws_ref_model_float32.tflite", folder), "tflite", folder / "kws"
     )
-    links = folder / "wavs/test"
-    for kind in (assets / "data/speech_commands_test60").iterdir():
-        if kind.is_dir() and not (links / kind.name).exists():
-            links.mkdir(parents=True, exist_ok=True)
-            (links / kind.name).symlink_to(kind)
-    samples = open_dataset(str(folder / "wavs"), labels_order=WORDS).split("test")
+    wavs = link(assets / "data/speech_commands_test60", "test", folder / "wavs")
+    samples = open_dataset(str(wavs), labels_order=WORDS).split("test")
     held = [s for n, s in enumerate(samples) if n % 8 == 0]
     tests = [s for n, s in enumerate(samples) if n % 8 and n % 2]
     specification, infos = audio_specification("kws-mfcc"), load_source(SourceRequest(str(floating.path))).inputs
