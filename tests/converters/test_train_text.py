@@ -25,6 +25,10 @@ def _cache(tmp_path, monkeypatch):
     monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path / "cache"))
 
 
+class PowerCut(Exception):
+    """Nobody catches it."""
+
+
 class Cut(Watch):
     """Breaks off after an epoch was written, as a power cut would."""
 
@@ -33,25 +37,25 @@ class Cut(Watch):
 
     def epoch(self, number, of, metrics):
         if number > self.after:
-            raise KeyboardInterrupt
+            raise PowerCut
         self.heard.append(number)
         return True
 
 
 def plan(run: Path, data: Path, folder: Path, **settings) -> TrainPlan:
-    options = settings.pop("options", {"max_length": 16})
-    given = {"epochs": 3, "head_epochs": 1, "fine_rate": 2e-3, "batch": 16, "patience": 0, **settings}
+    options = settings.pop("options", {"max_length": 16, "train_vocabulary": True})
+    given = {"epochs": 3, "head_epochs": 1, "fine_rate": 3e-3, "batch": 16, "patience": 0, **settings}
     config = TrainConfig("text", weights=str(folder), options=options, **given)
     return TrainPlan(str(data), config, str(run), label="intent", text="text")
 
 
 def test_from_texts_to_an_answer_on_the_device(tmp_path, encoder, intents):  # noqa: F811
     run, bundle = tmp_path / "run", tmp_path / "intents.edgekit"
-    result = train(plan(run, intents, encoder))
-    assert result.evaluation.metrics["accuracy"] == 1.0
+    result = train(plan(run, intents, encoder, epochs=6))
+    assert result.evaluation.metrics["accuracy"] > 0.9 and result.trained.best_epoch > 1  # better than the probe
     rows = (run / "log.csv").read_text().splitlines()
-    assert rows[0] == "epoch,loss,val_loss,val_accuracy,val_error" and len(rows) == 5
-    assert any(remark.startswith("linear probe: 1.0") for remark in result.remarks)
+    assert rows[0] == "epoch,loss,val_loss,val_accuracy,val_error" and len(rows) == 8
+    assert any(remark.startswith("linear probe: 0.8") for remark in result.remarks)
     assert {p.name for p in (run / "model").iterdir()} >= {
         "config.json",
         "model.safetensors",
@@ -63,7 +67,8 @@ def test_from_texts_to_an_answer_on_the_device(tmp_path, encoder, intents):  # n
                             "--output", str(bundle), "--json"])  # fmt: skip
     assert done.exit_code == 0, done.output
     said = json.loads(done.stdout)
-    assert said["chosen"] == "onnx-dynamic" and said["source"]["metrics"]["accuracy"] == 1.0
+    assert said["chosen"] == "onnx-dynamic"
+    assert said["source"]["metrics"]["accuracy"] == result.evaluation.metrics["accuracy"]
     from edgekit import Bundle, Runtime
 
     with Bundle.open(bundle) as opened:
@@ -84,7 +89,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, encoder, inte
     whole = train(plan(tmp_path / "whole", intents, encoder))
     again = plan(tmp_path / "cut", intents, encoder)
     for after in (0, 2):
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(PowerCut):
             train(again, watch=Cut(after))
     listener = Cut(99)
     ended = train(again, watch=listener)
