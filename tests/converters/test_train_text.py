@@ -76,7 +76,7 @@ def test_from_texts_to_an_answer_on_the_device(tmp_path, encoder, intents):  # n
         assert opened.read("specification/vocab.txt").startswith(b"[PAD]\n[UNK]\n")
         assert len(opened.manifest.golden.samples) == 8
     with Runtime.open(bundle) as runtime:
-        texts = ["where is the storm", "turn the bulb on now", "no more radio please, thank you so very much"]
+        texts = ["where is the storm", "turn the bulb on now", "no more radio please"]
         answers = runtime.predict_batch(texts)
         assert [a[0].label for a in answers] == ["rain", "lamp", "music"]
         assert runtime({"text": texts[0], "id": "x"})[0].label == "rain"
