@@ -1,6 +1,7 @@
 """edgekit: take a trained model to a device, and know that it still works there.
 
-The public face: `export` with an `ExportPlan`, `open_dataset`, `load_target`, `Bundle`, `Runtime`.
+The public face: `export` with an `ExportPlan`, `compress` with a `CompressPlan` and a `Contract`,
+`open_dataset`, `load_target`, `Bundle`, `Runtime`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgekit.contract.compress import CompressPlan, CompressResult, compress
+    from edgekit.contract.contract import Contract
+    from edgekit.contract.diagnose import DiagnosePlan, diagnose
     from edgekit.data import open_dataset
     from edgekit.pipeline import export
     from edgekit.plan import ExportPlan
@@ -21,24 +25,36 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Bundle",
+    "CompressPlan",
+    "CompressResult",
+    "Contract",
+    "DiagnosePlan",
     "ExportPlan",
     "ExportResult",
     "Runtime",
-    "TrainConfig",
-    "TrainPlan",
-    "TrainResult",
     "__version__",
+    "compress",
+    "diagnose",
     "export",
     "load_target",
     "open_dataset",
+    "TrainConfig",
+    "TrainPlan",
+    "TrainResult",
     "train",
 ]
 
 _LAZY = {
     "Bundle": "edgekit_runtime",
+    "CompressPlan": "edgekit.contract.compress",
+    "CompressResult": "edgekit.contract.compress",
+    "Contract": "edgekit.contract.contract",
     "ExportPlan": "edgekit.plan",
     "ExportResult": "edgekit.result",
     "Runtime": "edgekit_runtime",
+    "compress": "edgekit.contract.compress",
+    "DiagnosePlan": "edgekit.contract.diagnose",
+    "diagnose": "edgekit.contract.diagnose",
     "TrainConfig": "edgekit_converters.train",
     "TrainPlan": "edgekit.training",
     "TrainResult": "edgekit.training",

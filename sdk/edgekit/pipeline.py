@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from edgekit import __version__
-from edgekit.compiling import compiled, require_compiler, workstation_backend
+from edgekit.compiling import require_compiler
 from edgekit.contract import Candidate, Choice, choose, holds
 from edgekit.fit import misfits
 from edgekit.licences import read_licences
 from edgekit.plan import ExportPlan
 from edgekit.progress import Progress
 from edgekit.result import ExportResult, VariantResult
-from edgekit.runs import of_run
+from edgekit.shipping import compile_chosen, ship
 from edgekit.workbench import Workbench
 from edgekit_converters.errors import ConversionError, UsageError
 from edgekit_converters.passes import precision_name, recipe_for
-from edgekit_converters.placement import Placement
 from edgekit_converters.plaincode.artefact import LIBRARY
 from edgekit_converters.plaincode.emitter import EmitSettings, emitter
 from edgekit_converters.plaincode.emitters.c import arduino_library
 from edgekit_converters.recipe import Converted
 from edgekit_converters.sources.classic import ClassicSource
-from edgekit_runtime import Bundle
-from edgekit_runtime.bundle import write_bundle
-from edgekit_runtime.manifest import Manifest
-from edgekit_runtime.selftest import selftest
 
 
 def export(plan: ExportPlan, progress: Progress | None = None) -> ExportResult:
@@ -47,7 +40,7 @@ def export(plan: ExportPlan, progress: Progress | None = None) -> ExportResult:
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgekit-")))
-        return _Export(of_run(plan), progress or Progress(), folder, stack).run()
+        return _Export(plan, progress or Progress(), folder, stack).run()
 
 
 class _Export:
@@ -72,12 +65,8 @@ class _Export:
         bench.lower()
         results = [self._held(bench.measure(r)) for r in self._variants(bench.floating)]
         choice = self._choose(results)
-        results, choice, placement = self._compile(results, choice)
-        kept = [r for r in results if plan.keep == "all" or r.variant.name in self._shipped(choice)]
-        assembly = bench.assembly()
-        manifest, members = assembly.finish(kept, choice, bench.made, bench.baseline, bench.open, self.progress)
-        manifest = manifest.replace(notes=notes, warnings=tuple(bench.warnings))
-        manifest, digest = self._bundle(manifest, {**members, **licences})
+        results, choice, placement = compile_chosen(bench, results, choice)
+        manifest, digest = ship(bench, results, choice, notes, licences)
         if plan.unpack:
             self._unpack(Path(plan.unpack), bench.made[choice.name])
         return ExportResult(
@@ -174,57 +163,7 @@ class _Export:
             self.bench.mind(choice.remark)
         return choice
 
-    def _compile(
-        self, results: list[VariantResult], choice: Choice
-    ) -> tuple[list[VariantResult], Choice, Placement | None]:
-        """The chosen variant compiled for the target's accelerator, where its compiler is here; it is chosen then."""
-        twin = self.bench.made[choice.name]
-        result = next(r for r in results if r.variant.name == choice.name)
-        if self.bench.target.compiler is None or shutil.which(self.bench.target.compiler.program) is None:
-            if self.bench.target.compiler is not None:
-                line = self.bench.target.compiler.command(twin.path.name)
-                self.bench.mind(f"predicted, not compiled: {twin.name} runs on the CPU until it is; to compile: {line}")
-            return results, choice, self._place(twin)
-        with self.progress.stage("compile", f"{twin.name}, {self.bench.target.compiler.program}") as stage:
-            found = compiled(self.bench.target, result, twin, self.bench.folder)
-            assert found is not None  # noqa: S101 - its compiler is on PATH
-            made, model, placement = found
-            stage.file, stage.note = model.path, placement.in_words()
-        for note in placement.notes:
-            self.progress.say(note)
-        self.bench.made[model.name], self.bench.twins[model.name] = model, result.variant
-        return [made, *results], replace(choice, name=model.name), placement
-
-    def _shipped(self, choice: Choice) -> tuple[str, ...]:
-        twin = self.bench.twins.get(choice.name)
-        return (choice.name, twin.name) if twin else (choice.name,)
-
-    def _place(self, model: Converted) -> Placement | None:
-        placing = self.bench.target.placement.get(model.format)
-        if placing is None:
-            return None
-        with self.progress.stage("placement", model.name) as stage:
-            placement = placing(model.path)
-            stage.note = placement.in_words()
-        return placement
-
     # -- what comes out --------------------------------------------------------------------------------------------
-
-    def _bundle(self, manifest: Manifest, members: dict[str, bytes | Path]) -> tuple[Manifest, str]:
-        path = self.plan.bundle_path()
-        tested: list[Manifest] = []
-
-        def prove(bundle: Bundle) -> None:
-            chosen = bundle.manifest.variant()
-            runs = self.bench.twins.get(chosen.name, chosen)
-            backend = workstation_backend(runs.backends).name
-            selftest(bundle, variant=runs.name, backend=backend, trust=True).require()  # made here a moment ago
-            tested.append(bundle.manifest)
-
-        with self.progress.stage("bundle", f"edgekit {__version__}, self-tested on this machine") as stage:
-            digest = write_bundle(path, manifest, members, overwrite=self.plan.overwrite, prove=prove)
-            stage.file = path
-        return tested[0], digest
 
     def _unpack(self, folder: Path, model: Converted) -> None:
         """Write plain code out, for a project of the user's own."""

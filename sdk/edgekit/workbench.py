@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from edgekit.assemble import Assembly, member_of
 from edgekit.classic import classic_specification, fit_material, text_specification
 from edgekit.compiling import workstation_backend
-from edgekit.evaluate import Evaluation, evaluate, measured_by_answers, primary_metric
+from edgekit.data import Sample
+from edgekit.evaluate import Evaluation
+from edgekit.evaluate.judge import Agreement, Judge, Labelled
 from edgekit.feeding import feeds, random_probes, source_outputs, user_probes
 from edgekit.fit import misfits
 from edgekit.material import Material, gather
 from edgekit.plan import ExportPlan
-from edgekit.progress import Progress
+from edgekit.progress import Progress, Stage
 from edgekit.result import VariantResult
+from edgekit.runs import of_run
 from edgekit.specify import answer_steps, specification_for
 from edgekit.targets import Target, resolve_target
 from edgekit_converters.errors import ConversionError, NoConversion, UsageError
@@ -37,6 +41,7 @@ from edgekit_runtime.manifest import Variant
 from edgekit_runtime.runtime import Runtime
 from edgekit_runtime.specification import Specification
 
+Steps = tuple[Mapping[str, Any], ...]
 _PROVED = 10_000  # of the user's rows that plain code is run on
 
 
@@ -67,7 +72,9 @@ class Workbench:
         material: The samples, after `take_in`.
         source: The model as it was loaded, after `take_in`.
         specification: Pre- and post-processing, after `take_in`; its output steps are settled by `lower`.
-        baseline: The source's own evaluation, after `lower`; None where there was no labelled data.
+        agreement: Whether the source's own answers are the measure where there are no labels.
+        judge: What variants are held to, after `lower`; None where there is nothing to hold them to.
+        baseline: The source's own evaluation, after `lower`; None where there is no judge.
         floating: The model in the target's format before any recipe, after `lower`.
         fidelity: How near `floating` is to the source.
         warnings: What the user heard and whoever reads the bundle shall hear.
@@ -78,14 +85,17 @@ class Workbench:
     material: Material
     source: Source
     specification: Specification
-    baseline: Evaluation | None
+    baseline: Evaluation | None = None
+    judge: Judge | None = None
     floating: Converted
     fidelity: dict[str, float]
 
-    def __init__(self, plan: ExportPlan, progress: Progress, folder: Path, stack: ExitStack) -> None:
+    def __init__(
+        self, plan: ExportPlan, progress: Progress, folder: Path, stack: ExitStack, *, agreement: bool = False
+    ) -> None:
         resolved = resolve_target(plan.target)
-        self.plan = replace(plan, target=resolved.target.name)
-        self.progress, self.folder, self.stack = progress, folder, stack
+        self.plan = replace(of_run(plan), target=resolved.target.name)
+        self.progress, self.folder, self.stack, self.agreement = progress, folder, stack, agreement
         self.target: Target = resolved.target
         self.warnings: list[str] = []
         self.made: dict[str, Converted] = {}
@@ -115,6 +125,25 @@ class Workbench:
         self.baseline = self._evaluate_source()
         self.floating = self._convert(format_)
 
+    def resume(
+        self, floating: Converted, fidelity: dict[str, float], baseline: Evaluation | None, output: Steps
+    ) -> None:
+        """Take over what `lower` came to in an earlier run, in its place.
+
+        Args:
+            floating: The float model.
+            fidelity: How near it is to the source.
+            baseline: The source's evaluation.
+            output: The output steps that were settled.
+        """
+        data = replace(self.specification.to_data(), output=output)
+        self.specification = Specification.from_data(data)
+        self.floating, self.fidelity, self.baseline = floating, fidelity, baseline
+        if self.material.evaluation:
+            self.judge = Labelled(self.material.evaluation, self.material.task, self.material.labels)
+        elif baseline is not None:
+            self.baseline = self._ask_source()  # its answers are the measure, and are not kept
+
     def attempt(self, recipe: Recipe, name: str | None = None) -> VariantResult:
         """Apply a recipe to the float model and measure the result on the interpreter that ships.
 
@@ -136,15 +165,21 @@ class Workbench:
         """The float model after a recipe, and how near it is to the source; see `attempt`."""
         if not recipe:
             return self.floating, self.fidelity
-        model = apply_recipe(recipe, self.floating, self.context())
+        model = apply_recipe(recipe, self.floating, self.context(name or ""))
         if name:
             model = replace(model, tag=name)
-        return model, self._compare(model)
+        return model, self.compare(model)
 
-    def context(self) -> PassContext:
-        """What passes may use."""
+    def context(self, name: str = "") -> PassContext:
+        """What passes may use.
+
+        Args:
+            name: Of a folder for their files, where several recipes make files of the same name.
+        """
+        folder = self.folder / name
+        folder.mkdir(exist_ok=True)
         samples = self.calibration_feeds if self.material.calibration else None
-        return PassContext(self.target.limits, self.folder, samples)
+        return PassContext(self.target.limits, folder, samples)
 
     def mind(self, remark: str) -> None:
         """Tell the user, and whoever reads the bundle later."""
@@ -165,22 +200,19 @@ class Workbench:
         return Runtime(draft, variant, chosen, session, self.specification.files)
 
     def measure(self, result: VariantResult) -> VariantResult:
-        """A variant with its metrics, where there is labelled data."""
-        source = self.baseline
-        if source is None:
+        """A variant with its metrics, where there is something to hold it to."""
+        judge, source = self.judge, self.baseline
+        if judge is None or source is None:
             return result
-        samples, task = self.material.evaluation, self.material.task
         with self.open(result.variant) as runtime:
             interpreter = f"{runtime.backend.name} {runtime.backend.version()}"
             with self.progress.stage("evaluate", f"{result.variant.name} on {interpreter}") as stage:
-                give = runtime if measured_by_answers(task) else runtime.scores
-                answers = [give(s.load()) for s in stage.track(samples, len(samples))]
-                measured = evaluate(answers, samples, task, self.material.labels)
+                give = runtime if judge.by_answers else runtime.scores
+                answers = [give(s.load()) for s in stage.track(judge.samples, len(judge.samples))]
+                measured = judge.measure(answers)
                 stage.note = headline(measured)
-        metric, sign = primary_metric(task)
-        drop = sign * (source.metrics[metric] - measured.metrics[metric])
         variant = replace(result.variant, metrics=measured.metrics, measured_with=interpreter)
-        return VariantResult(variant, result.bytes, drop, measured)
+        return VariantResult(variant, result.bytes, judge.drop(source, measured), measured)
 
     def calibration_feeds(self) -> Iterator[Feeds]:
         """Model inputs of the quantization calibration samples, batch of 1."""
@@ -254,21 +286,38 @@ class Workbench:
 
     def _evaluate_source(self) -> Evaluation | None:
         samples, task = self.material.evaluation, self.material.task
+        if not samples and self.agreement and self.material.unlabelled:
+            return self._ask_source()
         if not samples:
             self.warnings.append("accuracy was not measured: there was no labelled data")
             self.progress.say("accuracy is not measured: give labelled --data to know it")
             if task != "none":
-                self._settle_answer([{n: v[0] for n, v in self.source.run(f).items()} for f in self._probes(False)])
+                self._settle_answer([{n: v[0] for n, v in self.source.run(f).items()} for f in self.probes(False)])
             return None
+        self.judge = Labelled(samples, task, self.material.labels)
         with self.progress.stage("evaluate", f"source ({self.source.framework})") as stage:
-            each = source_outputs(self.source, self.specification, samples, self.material.labels)
-            found = list(stage.track(each, len(samples)))
-            self._settle_answer([outputs for outputs, _ in found])
-            specification = self.specification
-            give = specification.postprocess if measured_by_answers(task) else specification.scores
-            result = evaluate([give(o, context) for o, context in found], samples, task, self.material.labels)
+            result = self.judge.measure(self._source_answers(samples, self.judge.by_answers, stage))
             stage.note = headline(result)
         return result
+
+    def _ask_source(self) -> Evaluation:
+        """Without labels the source's answers stand for the truth."""
+        samples, task = self.material.unlabelled, self.material.task
+        self.mind("there are no labels: variants are held to the source's own answers, and accuracy is not measured")
+        with self.progress.stage("ask", f"source ({self.source.framework})") as stage:
+            answers = self._source_answers(samples, task != "classification", stage)
+            judge = self.judge = Agreement.with_source(samples, task, answers)
+            result = judge.measure(answers)
+            stage.note = f"{len(samples)} samples, compared as {judge.kind}"
+        return result
+
+    def _source_answers(self, samples: Sequence[Sample], whole: bool, stage: Stage) -> list[Any]:
+        """Scores or whole answers of the source; settles the output steps."""
+        each = source_outputs(self.source, self.specification, samples, self.material.labels)
+        found = list(stage.track(each, len(samples)))
+        self._settle_answer([outputs for outputs, _ in found])
+        give = self.specification.postprocess if whole else self.specification.scores
+        return [give(o, context) for o, context in found]
 
     def _settle_answer(self, outputs: list[dict[str, np.ndarray]]) -> None:
         """Output steps for the task after a look at what the source gives, unless the user gave some."""
@@ -289,7 +338,7 @@ class Workbench:
             if model.sizes:
                 stage.note = "code and tables: " + ", ".join(f"{k} {v:,} bytes" for k, v in model.sizes.items())
             if format_ != "c":
-                self.fidelity = self._compare(model)
+                self.fidelity = self.compare(model)
                 self._warn_of_gaps()
         if format_ == "c":
             self.fidelity = self._prove(model)
@@ -320,7 +369,7 @@ class Workbench:
             stage.note = proof.in_words()
         return proof.as_dict()
 
-    def _probes(self, quantized: bool) -> list[Feeds]:
+    def probes(self, quantized: bool) -> list[Feeds]:
         """Inputs to compare outputs with the source's on: the user's own, and random ones too where no accuracy guards.
 
         Not for quantized models, whose ranges are the user's inputs': noise outside of them would say nothing.
@@ -331,9 +380,14 @@ class Workbench:
         found = [*user, *random_probes(self.source)]
         return [*found, *self.source.traps(found)]
 
-    def _compare(self, model: Converted) -> dict[str, float]:
+    def compare(self, model: Converted) -> dict[str, float]:
+        """How near a model file is to the source, on a few inputs.
+
+        Raises:
+            ConversionError: It is broken, or is float and differs.
+        """
         strict = model.precision == "fp32"
-        return compare(self.source, model, self._probes(not strict), strict=strict).as_dict()
+        return compare(self.source, model, self.probes(not strict), strict=strict).as_dict()
 
 
 def headline(evaluation: Evaluation) -> str:

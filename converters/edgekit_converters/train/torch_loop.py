@@ -92,7 +92,6 @@ class _Learning(lightning.LightningModule):  # type: ignore[misc]
         self._given: list[tuple[Any, Any]] = []
 
     def on_train_epoch_start(self) -> None:
-        torch.manual_seed(self.config.seed * 1_000_003 + self.current_epoch)
         self._losses = []
         if not self.job.pretrained:
             return
@@ -105,6 +104,7 @@ class _Learning(lightning.LightningModule):  # type: ignore[misc]
 
     def training_step(self, batch: Any, _number: int) -> Any:
         inputs, targets, indices = batch
+        torch.manual_seed((self.config.seed << 32) + self.global_step)  # what is dropped follows from the step alone
         loss = self.job.loss(self.network(inputs), targets)
         if not torch.isfinite(loss):
             raise self.job.learnt.not_finite(self.current_epoch + 1, indices.tolist())

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import ReportError
-from edgekit.evaluate import Evaluation, primary_metric
+from edgekit.evaluate import Evaluation
 from edgekit.report.charts import FULL, LABEL, ROW, WIDTH, Bar, bars, reliability
 from edgekit.report.confusion import confused, per_class
 from edgekit.report.content import ReportData, ReportVariant
+from edgekit.report.pareto import BOTTOM, HEIGHT, LEFT, RIGHT, TOP
+from edgekit.report.pareto import WIDTH as PLOT
 from edgekit_runtime.atomic import replacing
 from edgekit_runtime.errors import UsageError
 
@@ -24,6 +26,7 @@ METRIC_NAMES = {
     "accuracy": "Accuracy", "top5": "Top-5", "f1": "F1", "precision": "Precision", "recall": "Recall", "auc": "AUC-ROC",
     "average_precision": "Average precision", "calibration_error": "Calibration error",
     "r2": "R²", "mae": "MAE", "rmse": "RMSE", "mape": "MAPE",
+    "agreement": "Agreement with the source", "agreement50": "Agreement at IoU 0.5", "sqnr_db": "SQNR in dB",
     "map": "mAP", "map50": "mAP50", "map75": "mAP75", "mar": "AR",
 }  # fmt: skip
 
@@ -40,10 +43,14 @@ def write_report(path: str | os.PathLike[str], data: ReportData, *, overwrite: b
         UsageError: The file exists.
         ReportError: It cannot be written (a full disk, for one).
     """
+    return written(path, render(data), overwrite=overwrite)
+
+
+def written(path: str | os.PathLike[str], page: str, *, overwrite: bool) -> Path:
+    """Write a page; see `write_report`."""
     place = Path(path)
     if place.exists() and not overwrite:
         raise UsageError(f"{place} exists already", "give --overwrite or another name")
-    page = render(data)
     try:
         with replacing(place) as out:
             out.write(page.encode())
@@ -54,6 +61,11 @@ def write_report(path: str | os.PathLike[str], data: ReportData, *, overwrite: b
 
 def render(data: ReportData) -> str:
     """The page as HTML; everything that comes from outside is escaped."""
+    return filled("report.html", data=data, **_derived(data))
+
+
+def filled(template: str, **content: Any) -> str:
+    """A page of ours with its content, and the style that all have; everything that comes from outside is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -65,6 +77,9 @@ def render(data: ReportData) -> str:
     )
     # macros see no variables of the template, only these
     environment.globals["sizes"] = {"width": WIDTH, "label": LABEL, "full": FULL, "row": ROW}
+    environment.globals["plane"] = {
+        "width": PLOT, "height": HEIGHT, "left": LEFT, "right": PLOT - RIGHT, "top": TOP, "bottom": HEIGHT - BOTTOM,
+    }  # fmt: skip
     environment.filters |= {
         "kb": _kilobytes,
         "figure": _figure,
@@ -74,7 +89,7 @@ def render(data: ReportData) -> str:
         "plain": _plain,
     }
     style = files("edgekit.report").joinpath("templates/report.css").read_text("utf-8")
-    return environment.get_template("report.html").render(data=data, style=style, **_derived(data))
+    return environment.get_template(template).render(style=style, **content)
 
 
 def _derived(data: ReportData) -> dict[str, Any]:
@@ -86,7 +101,7 @@ def _derived(data: ReportData) -> dict[str, Any]:
         "manifest": manifest,
         "chosen": chosen,
         "metrics": metrics,
-        "primary": primary_metric(manifest.task)[0] if measured else None,
+        "primary": metrics[0] if measured else None,
         "charts": _charts(data),
         "matrices": [
             m
@@ -110,8 +125,8 @@ def _charts(data: ReportData) -> list[dict[str, Any]]:
             "title": "Latency", "note": f"ms, median of one inference, measured here{_on(data.machine)}",
             "bars": bars([of(v, v.latency_ms or 0.0, _milliseconds(v.latency_ms)) for v in timed]),
         })  # fmt: skip
-    if data.source is not None and data.manifest.task != "none":
-        name, _ = primary_metric(data.manifest.task)
+    if data.source is not None and data.source.metrics:
+        name = next(iter(data.source.metrics))
         rows = [Bar("source", data.source.metrics[name], _figure(data.source.metrics[name]))]
         rows += [of(v, v.evaluation.metrics[name], _figure(v.evaluation.metrics[name]))
                  for v in data.variants if v.evaluation]  # fmt: skip
