@@ -41,11 +41,7 @@ class Rung:
 
     name: str
     recipe: Recipe
-<<<<<<< HEAD
-    cost: str
-=======
     cost: str = ""
->>>>>>> passes
 
 
 def rungs(model: Converted, limits: TargetLimits, context: PassContext) -> Iterator[Rung]:
