@@ -344,10 +344,10 @@ class Case:
     def _specify(self, specification: SpecificationData) -> None:
         """Have the workbench work behind another specification."""
         self.bench.baseline = self.floating_with(specification)
-        self.bench.specification = Specification.from_data(specification)
+        self.bench.specification = Specification.from_data(specification, self.bench.specification.files)
 
     def _run_source(self, specification: SpecificationData, samples: Sequence[Sample]) -> Evaluation:
-        made = Specification.from_data(specification)
+        made = Specification.from_data(specification, self.bench.specification.files)
         labels = self.bench.material.labels
         give = made.postprocess if measured_by_answers(self.task) else made.scores
         each = source_outputs(self.bench.source, made, samples, labels)

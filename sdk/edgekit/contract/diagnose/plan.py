@@ -6,10 +6,8 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgekit.contract.choice import HELD
 from edgekit_runtime.errors import UsageError
-
-HELD = 0.02
-"""Drop against the float model up to which a repaired bundle counts as repaired, unless another is given."""
 
 
 @dataclass(frozen=True)

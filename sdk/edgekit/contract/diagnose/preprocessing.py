@@ -64,7 +64,8 @@ def _tried(case: Case, raws: Sequence[Any]) -> list[tuple[Neighbour, float]]:
 
 def _first(case: Case, specification: SpecificationData) -> np.ndarray:
     some = case.pool[:4]
-    return next(iter(feeds(Specification.from_data(specification), case.bench.source.inputs, some).values()))
+    made = Specification.from_data(specification, case.bench.specification.files)
+    return next(iter(feeds(made, case.bench.source.inputs, some).values()))
 
 
 def _said(case: Case, best: Neighbour, gain: float, count: int, raws: Sequence[Any]) -> Finding:
