@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from edgekit.plan import ExportPlan
     from edgekit.result import ExportResult
     from edgekit.targets import load_target
-    from edgekit.training import TrainPlan, TrainResult, train
-    from edgekit_converters.train import TrainConfig
+    from edgekit.training import TrainPlan, TrainResult, export_plan, train
+    from edgekit_converters.train import TrainConfig, Watch
     from edgekit_runtime import Bundle, Runtime
 
 __version__ = "0.1.0"
@@ -35,10 +35,12 @@ __all__ = [
     "TrainConfig",
     "TrainPlan",
     "TrainResult",
+    "Watch",
     "__version__",
     "compress",
     "diagnose",
     "export",
+    "export_plan",
     "load_target",
     "open_dataset",
     "train",
@@ -58,7 +60,9 @@ _LAZY = {
     "TrainConfig": "edgekit_converters.train",
     "TrainPlan": "edgekit.training",
     "TrainResult": "edgekit.training",
+    "Watch": "edgekit_converters.train",
     "export": "edgekit.pipeline",
+    "export_plan": "edgekit.training",
     "load_target": "edgekit.targets",
     "open_dataset": "edgekit.data",
     "train": "edgekit.training",
