@@ -155,3 +155,30 @@ def test_every_example_is_listed_and_run():
         (Path(__file__).parent / f"{name}.py").read_text() for name in ("test_examples", "test_real_models")
     )
     assert all(f"`{name}`" in text and f'"{name}"' in tests for name in files)
+
+
+def test_intents_with_an_encoder(tmp_path, assets):
+    import csv
+    import json
+
+    from .text_encoders import real_encoder
+
+    data = json.loads((assets / "data/clinc150/data_full.json").read_text("utf-8"))
+    wanted = {"balance": "", "alarm": "", "weather": ""}
+    for split, name, most in (("train", "train", 12), ("val", "validation", 5), ("test", "test", 8)):
+        with (tmp_path / f"{name}.csv").open("w", newline="") as file:
+            out = csv.writer(file)
+            out.writerow(["text", "intent"])
+            for intent in wanted:
+                out.writerows([row for row in data[split] if row[1] == intent][:most])
+    printed = run("intents_with_an_encoder.py", real_encoder(), tmp_path, tmp_path)
+    assert "chosen: onnx-dynamic, contract held: True" in printed
+    assert "how much money do i have: balance" in printed and "wake me at seven tomorrow: alarm" in printed
+
+
+@pytest.mark.tool("cc")
+def test_predictive_maintenance(tmp_path, assets):
+    printed = run("predictive_maintenance.py", assets / "data/gas_drift", tmp_path)
+    mean = float(re.search(r"cross-validated accuracy ([\d.]+)", printed)[1])
+    later = [float(value) for value in re.findall(r"batch\d: accuracy ([\d.]+)", printed)]
+    assert mean > 0.97 and len(later) == 3 and max(later) < mean - 0.02  # drift

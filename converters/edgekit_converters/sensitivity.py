@@ -113,7 +113,7 @@ def output_sqnr(floating: Converted, quantized: Converted, samples: Iterable[Fee
         ConversionError: A sample does not fit.
     """
     with contextlib.ExitStack() as stack:
-        runs = [stack.enter_context(_opened(model)) for model in (floating, quantized)]
+        runs = [stack.enter_context(opened(model)) for model in (floating, quantized)]
         sums: dict[str, _Sums] = {}
         for number, sample in enumerate(samples):
             given, found = (run(sample, number) for run in runs)
@@ -126,7 +126,7 @@ def output_sqnr(floating: Converted, quantized: Converted, samples: Iterable[Fee
 
 
 @contextlib.contextmanager
-def _opened(model: Converted) -> Iterator[Callable[[Feeds, int], dict[str, np.ndarray]]]:
+def opened(model: Converted) -> Iterator[Callable[[Feeds, int], dict[str, np.ndarray]]]:
     """(sample, its number) to the model's outputs in reals, by the source's names."""
     session = open_model(model.runnable, model.format)
 

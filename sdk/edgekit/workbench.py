@@ -138,7 +138,7 @@ class Workbench:
             output: The output steps that were settled.
         """
         data = replace(self.specification.to_data(), output=output)
-        self.specification = Specification.from_data(data)
+        self.specification = Specification.from_data(data, self.specification.files)
         self.floating, self.fidelity, self.baseline = floating, fidelity, baseline
         if self.material.evaluation:
             self.judge = Labelled(self.material.evaluation, self.material.task, self.material.labels)

@@ -13,10 +13,9 @@ from edgekit_converters.errors import ConversionError, UsageError
 from edgekit_converters.limits import TargetLimits
 from edgekit_converters.passes.outline import Outline, outline
 from edgekit_converters.passes.plan import apply_recipe, recipe_for
-from edgekit_converters.recipe import Converted, Feeds, PassContext
+from edgekit_converters.recipe import Converted, Feeds, PassContext, Recipe
 from edgekit_converters.sensitivity import keep_in_float, layer_errors, output_sqnr
 
-Recipe = tuple[dict[str, Any], ...]
 _LOOKED_AT = 16
 """Samples that recipes are compared on before any is measured on the task."""
 _FLOAT_LAYERS = (1, 2, 4, 8)
@@ -42,7 +41,7 @@ class Rung:
 
     name: str
     recipe: Recipe
-    cost: str
+    cost: str = ""
 
 
 def rungs(model: Converted, limits: TargetLimits, context: PassContext) -> Iterator[Rung]:
