@@ -129,7 +129,7 @@ def compare_command(
         with out.status(f"evaluating {path.name}"):
             both.append(measure_bundle(path, data, label=label, split=split, limit=limit, variant=wanted, trust=trust))
     one, other = both
-    found = compare(one.evaluation, other.evaluation, one.dataset.task)
+    found = compare(one.evaluation, other.evaluation, one.task)
     flips = changed(one.evaluation, other.evaluation, one.dataset.labels) if one.evaluation.confusion else []
     if json:
         said = {k: v for k, v in vars(found).items() if k != "interval"}

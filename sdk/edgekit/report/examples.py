@@ -127,7 +127,7 @@ def _counted(names: Sequence[str]) -> str:
 
 
 def _with_boxes(sample: Sample, found: Sequence[Any]) -> tuple[str, bool]:
-    """The picture with what is there (dashed by a light line) and what was found (solid)."""
+    """The picture with what is there (green) and what was found (orange), on light edges so that both are seen."""
     import cv2
 
     picture = decode_picture(sample.load())
@@ -137,7 +137,8 @@ def _with_boxes(sample: Sample, found: Sequence[Any]) -> tuple[str, bool]:
     for box, colour, width in [
         *((b.box, (255, 255, 255), 4) for b in sample.boxes or ()),
         *((b.box, (24, 128, 84), 2) for b in sample.boxes or ()),
-        *((d.box, (210, 80, 30), 1) for d in found),
+        *((d.box, (255, 255, 255), 4) for d in found),
+        *((d.box, (235, 110, 20), 2) for d in found),
     ]:
         left, top, right, bottom = (round(v * scale) for v in box)
         cv2.rectangle(drawn, (left, top), (right, bottom), colour, width)
