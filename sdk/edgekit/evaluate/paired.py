@@ -88,7 +88,7 @@ def compare(first: Evaluation, second: Evaluation, task: str, *, seed: int = 0) 
     Numbers: F. Wilcoxon's signed-rank test (Biometrics 1, 1945) on the absolute errors.
     Boxes: mAP is no mean over pictures, so that it is tested itself, by randomisation in pairs (R. Fisher, The Design
     of Experiments, 1935, section 21; E. Noreen, Computer-Intensive Methods for Testing Hypotheses, 1989): if neither
-    model is better, then whose boxes are whose is a coin's throw in each picture, and the drop is held against the drops
+    model is better, then whose boxes are whose is a coin's throw in each picture, and the drop is held against those
     of many such throws. Its interval draws pictures, the same ones for both.
 
     Args:
