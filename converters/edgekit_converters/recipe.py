@@ -17,6 +17,9 @@ from edgekit_runtime.native import machine
 Feeds = Mapping[str, np.ndarray]
 """Model input name to an array with batch axis."""
 
+Recipe = tuple[dict[str, Any], ...]
+"""Passes in order, each a ``pass`` name and its settings, as `passes.apply_recipe` takes them."""
+
 
 @dataclass(frozen=True)
 class Converted:
@@ -34,6 +37,7 @@ class Converted:
         builds: Machine to the library that is compiled for it, where `path` is source code.
         sizes: Machine to bytes of code and tables, where `path` is source code; the target's own machine first.
         compiled: For which accelerator a compiler has made it; empty for what runs on the CPU.
+        tag: What tells it from other models of the same format and precision; empty where it is the only one.
     """
 
     path: Path
@@ -47,6 +51,7 @@ class Converted:
     builds: Mapping[str, Path] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
     compiled: str = ""
+    tag: str = ""
 
     @property
     def runnable(self) -> Path:
@@ -61,7 +66,7 @@ class Converted:
     @property
     def name(self) -> str:
         """Name of the variant it becomes."""
-        return f"{self.format}-{self.precision}" + (f"-{self.compiled}" if self.compiled else "")
+        return "-".join(part for part in (self.format, self.precision, self.tag, self.compiled) if part)
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,15 @@ class Material:
     data: tuple[DataInfo, ...] = ()
     remarks: tuple[str, ...] = ()
 
+    @property
+    def unlabelled(self) -> tuple[Sample, ...]:
+        """Of the probes, those that variants may be compared with the source on: none that calibrates, if any is left.
+
+        Ranges fit what they were made from, so that agreement on it would say too much.
+        """
+        used = {s.sha256 for s in self.calibration}
+        return tuple(s for s in self.probes if s.sha256 not in used) or self.probes
+
     def info(self, role: str) -> DataInfo | None:
         """What the manifest says of one set, None where there is none."""
         return next((d for d in self.data if d.role == role), None)

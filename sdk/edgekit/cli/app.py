@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from edgekit.cli import bundles, deploy, evaluation, export, fleet, machine, placement, signing
+from edgekit.cli import bundles, compress, deploy, evaluation, export, fleet, machine, placement, signing
 
 app = typer.Typer(
     name="edgekit",
@@ -23,6 +23,7 @@ def _root() -> None:
 
 
 app.command("export")(export.export_command)
+app.command("compress")(compress.compress_command)
 app.command("run")(bundles.run_command)
 app.command("eval")(evaluation.eval_command)
 app.command("compare")(evaluation.compare_command)

@@ -101,7 +101,7 @@ def export_command(
     }
     given |= {k: v for k, (v, default) in defaults.items() if v != default}
     if input_shape is not None:
-        given["input_shape"] = _shape(input_shape)
+        given["input_shape"] = shape_of(input_shape)
     if config is not None:
         try:
             text = config.read_text("utf-8")
@@ -124,7 +124,12 @@ def export_command(
     _export(plan, json)
 
 
-def _shape(text: str) -> tuple[int, ...]:
+def shape_of(text: str) -> tuple[int, ...]:
+    """An input shape as people type it.
+
+    Raises:
+        UsageError: It is none.
+    """
     try:
         shape = tuple(int(part) for part in text.replace("x", ",").split(","))
     except ValueError:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgekit.evaluate import Evaluation
 from edgekit.progress import Stage
+from edgekit.report.pareto import Plot
 from edgekit.report.pictures import SamplePicture, sample_pictures
 from edgekit_runtime.manifest import Manifest, Variant
 
@@ -35,6 +36,66 @@ class ReportVariant:
 
 
 @dataclass(frozen=True)
+class ClimbRow:
+    """One rung of a compression, as it is printed.
+
+    Attributes:
+        number: Its place, from 1.
+        rung: Its name.
+        cost: What it costs.
+        metric: The contract's metric, None where there is none.
+        interval: Its interval, in words; empty where it is not known.
+        drop: Against the source.
+        drop_interval: Its interval, in words.
+        latency_ms: Median of one inference.
+        ratio: Its latency through float's of the same run.
+        bytes: File size.
+        ram_kb: Memory of the interpreter, base included.
+        verdict: In words.
+        chosen: Whether it ships.
+        holds: Whether it holds the contract.
+    """
+
+    number: int
+    rung: str
+    cost: str
+    metric: float | None
+    interval: str
+    drop: float | None
+    drop_interval: str
+    latency_ms: float | None
+    ratio: float | None
+    bytes: int | None
+    ram_kb: float | None
+    verdict: str
+    chosen: bool
+    holds: bool
+
+
+@dataclass(frozen=True)
+class ClimbData:
+    """What a compression adds to the page.
+
+    Attributes:
+        rows: Every rung that was tried.
+        plot: Accuracy against latency, None where either is not known.
+        metric: Name of the contract's metric; empty for none.
+        contract: The limits in words.
+        remark: Why it is this rung.
+        where: What latencies were measured on.
+        memory: How memory was measured.
+    """
+
+    rows: tuple[ClimbRow, ...]
+    plot: Plot | None
+    metric: str
+    contract: str
+    remark: str
+    where: str
+    memory: str
+
+
+@dataclass(frozen=True)
 class ReportData:
     """Everything on the page.
 
@@ -49,6 +110,7 @@ class ReportData:
         max_drop: The limit that was asked for, None for none.
         held: Whether the contract holds.
         machine: What timed the latencies, in words; empty where nothing was timed.
+        climb: The rungs of a compression, None for an export.
     """
 
     manifest: Manifest
@@ -61,6 +123,7 @@ class ReportData:
     max_drop: float | None = None
     held: bool = True
     machine: str = field(default="")
+    climb: ClimbData | None = None
 
     @property
     def chosen(self) -> ReportVariant:

@@ -13,6 +13,8 @@ from edgekit.errors import ReportError
 from edgekit.evaluate import Evaluation
 from edgekit.report.charts import FULL, LABEL, ROW, WIDTH
 from edgekit.report.confusion import confused, per_class
+from edgekit.report.pareto import BOTTOM, HEIGHT, LEFT, RIGHT, TOP
+from edgekit.report.pareto import WIDTH as PLOT
 from edgekit_runtime.atomic import replacing
 from edgekit_runtime.errors import UsageError
 
@@ -23,6 +25,7 @@ METRIC_NAMES = {
     "accuracy": "Accuracy", "top5": "Top-5", "f1": "F1", "f1_micro": "F1 (micro)", "precision": "Precision",
     "recall": "Recall", "auc": "AUC-ROC", "average_precision": "Average precision",
     "calibration_error": "Calibration error",
+    "agreement": "Agreement with the source", "agreement50": "Agreement at IoU 0.5", "sqnr_db": "SQNR in dB",
     "r2": "R²", "mae": "MAE", "rmse": "RMSE", "mape": "MAPE",
     "map": "mAP", "map50": "mAP50", "map75": "mAP75", "mar": "AR",
     "silhouette": "Silhouette", "davies_bouldin": "Davies-Bouldin", "clusters": "Groups",
@@ -70,6 +73,9 @@ def filled(template: str, **values: Any) -> str:
     )
     # macros see no variables of the template, only these
     environment.globals["sizes"] = {"width": WIDTH, "label": LABEL, "full": FULL, "row": ROW}
+    environment.globals["plane"] = {
+        "width": PLOT, "height": HEIGHT, "left": LEFT, "right": PLOT - RIGHT, "top": TOP, "bottom": HEIGHT - BOTTOM,
+    }  # fmt: skip
     environment.filters |= {
         "kb": kilobytes,
         "figure": figure,

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-from edgekit.evaluate import primary_metric
 from edgekit.report.charts import Bar, bars, reliability
 from edgekit.report.content import ReportData, ReportVariant
 from edgekit.report.filling import figure, filled, kilobytes, matrix_of, metric_name, milliseconds, write_page
@@ -41,7 +40,7 @@ def _derived(data: ReportData) -> dict[str, Any]:
         "manifest": manifest,
         "chosen": chosen,
         "metrics": metrics,
-        "primary": primary_metric(manifest.task)[0] if measured else None,
+        "primary": metrics[0] if measured else None,
         "charts": _charts(data),
         "matrices": [
             m
@@ -68,8 +67,8 @@ def _charts(data: ReportData) -> list[dict[str, Any]]:
             "title": "Latency", "note": f"ms, median of one inference, measured here{_on(data.machine)}",
             "bars": bars([of(v, v.latency_ms or 0.0, milliseconds(v.latency_ms)) for v in timed]),
         })  # fmt: skip
-    if data.source is not None and data.manifest.task != "none":
-        name, _ = primary_metric(data.manifest.task)
+    if data.source is not None and data.source.metrics:
+        name = next(iter(data.source.metrics))
         rows = [Bar("source", data.source.metrics[name], figure(data.source.metrics[name]))]
         rows += [of(v, v.evaluation.metrics[name], figure(v.evaluation.metrics[name]))
                  for v in data.variants if v.evaluation]  # fmt: skip
