@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from side_by_side import side_by_side
 
+from edgekit.evaluate.reference import quantiles
 from edgekit_runtime.backends import backend
 from edgekit_runtime.manifest import (
     SCHEMA,
@@ -23,19 +24,19 @@ from edgekit_runtime.manifest import (
     DataInfo,
     Manifest,
     Monitoring,
-    Quantiles,
     SourceInfo,
     SpecificationData,
     TensorInfo,
     Variant,
 )
-from edgekit_runtime.monitor.drift import Cells, limits_for
+from edgekit_runtime.monitor.drift import compare
 from edgekit_runtime.monitor.outbox import Outbox
 from edgekit_runtime.monitor.recorder import Monitor, Watched
+from edgekit_runtime.monitor.sketch import Sketch
 from edgekit_runtime.monitor.watching import MOST, OTHERS
 from edgekit_runtime.runtime import Runtime
 
-EVEN = Quantiles(tuple(i / 32 for i in range(33)))
+EVEN = quantiles([i / 500 for i in range(500)])
 TABLE = tuple(ConfidenceBin(i / 10, (i + 1) / 10, 50, i / 10) for i in range(10))
 PICTURE = ("brightness", "contrast", "sharpness")
 AGENT = """
@@ -99,10 +100,11 @@ def main() -> None:
         taken = (time.perf_counter() - begin) / calls
         share = monitor.current()[1].inputs["brightness"].count / calls
         print(f"pictures of {side}x{side}: {taken * 1e6:.1f} us a count, {share:.1%} of them summarised")
-    cells = Cells.of(EVEN.edges, 500)
-    begin = time.perf_counter()
-    limits_for(cells, 500, 1234)
-    print(f"drift limits of a new window size: {(time.perf_counter() - begin) * 1e3:.0f} ms")
+    sketch = Sketch(EVEN.edges)
+    for value in np.random.default_rng(0).random(1234).tolist():
+        sketch.add(value)
+    judged = side_by_side(lambda: compare(sketch, 500, EVEN.limits), lambda: None, rounds=300, each=5)
+    print(f"drift of one number in a closed window: {judged.ours * 1e3:.2f} ms")
     with tempfile.TemporaryDirectory() as folder:
         for batch in (1, 50):
             box = Outbox(Path(folder) / f"{batch}.db", "d")

@@ -12,7 +12,7 @@ import pytest
 
 if importlib.util.find_spec("edgekit"):  # the tests of the small install have no workstation
     from .digits import trained  # noqa: F401
-    from .models import classic_models, models, onnx_file, tflite_file  # noqa: F401
+    from .models import classic_models, float_bundle, lowered, models, onnx_file, tflite_file  # noqa: F401
 
 REQUIRE_ALL = os.environ.get("EDGEKIT_REQUIRE") == "all"
 

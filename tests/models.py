@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edgekit_converters.limits import TargetLimits
+from edgekit_converters.recipe import Converted
 
 LIMITS = TargetLimits(("tflite", "onnx"), channels_last=True)
 
@@ -94,23 +97,50 @@ def classic_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="session")
-def onnx_file(models: dict[str, Path]) -> Path:
-    """The torch network as a float ONNX file."""
-    return _lower(models, "onnx")
-
-
-@pytest.fixture(scope="session")
-def tflite_file(models: dict[str, Path]) -> Path:
-    """The torch network as a float TFLite file."""
-    return _lower(models, "tflite")
-
-
-def _lower(models: dict[str, Path], format: str) -> Path:
+def lowered(models: dict[str, Path]) -> Callable[[str], Converted]:
+    """Call with a format: the torch network in it."""
     from edgekit_converters.registry import conversion, load_source
     from edgekit_converters.source import SourceRequest
 
-    request = SourceRequest(f"{models['torch']}:network", models["safetensors"], {"": (-1, 3, 16, 16)})
-    return conversion("torch", format)(load_source(request), models["torch"].parent, LIMITS).path
+    @functools.cache
+    def lower(format: str) -> Converted:
+        request = SourceRequest(f"{models['torch']}:network", models["safetensors"], {"": (-1, 3, 16, 16)})
+        return conversion("torch", format)(load_source(request), models["torch"].parent, LIMITS)
+
+    return lower
+
+
+@pytest.fixture(scope="session")
+def onnx_file(lowered: Callable[[str], Converted]) -> Path:
+    """The torch network as a float ONNX file."""
+    return lowered("onnx").path
+
+
+@pytest.fixture(scope="session")
+def tflite_file(lowered: Callable[[str], Converted]) -> Path:
+    """The torch network as a float TFLite file."""
+    return lowered("tflite").path
+
+
+@pytest.fixture(scope="session")
+def float_bundle(lowered: Callable[[str], Converted], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with the torch network's float files in both formats."""
+    from edgekit_runtime.bundle import write_bundle
+    from edgekit_runtime.manifest import SCHEMA, Manifest, SourceInfo, SpecificationData, TensorInfo, Variant
+
+    made = [lowered("onnx"), lowered("tflite")]
+    backends = {"onnx": ("onnx",), "tflite": ("litert", "tflite")}
+    variants = tuple(
+        Variant(m.name, m.format, m.precision, f"models/{m.name}.{m.format}", m.inputs, m.outputs, backends[m.format])
+        for m in made
+    )
+    ends = [TensorInfo(b.tensor, shape) for b, shape in ((made[0].inputs[0], (-1, 3, 16, 16)),
+                                                         (made[0].outputs[0], (-1, 10)))]  # fmt: skip
+    manifest = Manifest(SCHEMA, "net", "generic-cpu", "none", (ends[0],), (ends[1],), SpecificationData("tensor"),
+                        variants, variants[0].name, SourceInfo("torch", "network", "0" * 64))  # fmt: skip
+    path = tmp_path_factory.mktemp("bundle") / "net.edgekit"
+    write_bundle(path, manifest, {v.file: m.path for v, m in zip(variants, made, strict=True)})
+    return path
 
 
 def calibration(count: int, shape: tuple[int, ...], name: str) -> list[dict[str, np.ndarray]]:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from edgekit_runtime.errors import EdgekitError, MissingRequirement, UsageError
 
-__all__ = ["ConversionError", "MissingRequirement", "NoConversion", "SourceError", "UntrustedPickle", "UsageError"]
+__all__ = [
+    "ConversionError",
+    "MissingRequirement",
+    "NoConversion",
+    "SourceError",
+    "TrainingError",
+    "UntrustedPickle",
+    "UsageError",
+]
 
 
 class SourceError(EdgekitError):
@@ -13,6 +21,10 @@ class SourceError(EdgekitError):
 
 class ConversionError(EdgekitError):
     """A converter refused or broke on a model, or its result does not do what the source does."""
+
+
+class TrainingError(EdgekitError):
+    """Examples cannot be learnt from, or training broke off: a loss that is not finite, pictures that are broken."""
 
 
 class NoConversion(UsageError):

@@ -23,6 +23,8 @@ SOURCES = {
     "sklearn": "edgekit_converters.sources.sklearn:KIND",
     "xgboost": "edgekit_converters.sources.xgboost:KIND",
     "lightgbm": "edgekit_converters.sources.lightgbm:KIND",
+    "bundle": "edgekit_converters.sources.bundle:KIND",
+    "huggingface": "edgekit_converters.sources.huggingface:KIND",
 }
 FORMATS = ("onnx", "tflite", "c")
 PASSES = {
@@ -72,8 +74,8 @@ def load_source(request: SourceRequest, framework: str | None = None) -> Source:
         raise SourceError(f"there is no file {request.model}")
     raise UsageError(
         f"cannot tell what kind of model {request.model!r} is",
-        "give .keras, .h5, a SavedModel folder, .onnx, .tflite, .pt2, file.py:factory, .joblib, .pkl, .skops, "
-        "XGBoost's .json or .ubj, or LightGBM's .txt",
+        "give .keras, .h5, a SavedModel folder, .onnx, .tflite, .pt2, file.py:factory, .edgekit, a Hugging Face folder, "
+        ".joblib, .pkl, .skops, XGBoost's .json or .ubj, or LightGBM's .txt",
     )
 
 

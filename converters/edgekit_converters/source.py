@@ -6,13 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar
 
 import numpy as np
 
 from edgekit_converters.limits import TargetLimits
 from edgekit_converters.recipe import Converted, Feeds
-from edgekit_runtime.manifest import TensorInfo
+from edgekit_runtime.manifest import SpecificationData, TensorInfo
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Source(ABC):
         labels: Class names in the order of its scores, where the model itself knows them.
         task: ``classification``, ``regression`` or ``none``, where the model itself knows it; else empty.
         probes: How many of the user's inputs its conversions are compared on.
+        specification: How raw samples become its inputs, where the model itself knows it, as a text model's tokenizer.
+        files: Content of the files that `specification` names.
     """
 
     framework: str
@@ -57,6 +60,8 @@ class Source(ABC):
     labels: tuple[str, ...] = ()
     task: str = ""
     probes: int = 4
+    specification: SpecificationData | None = None
+    files: Mapping[str, bytes] = MappingProxyType({})
 
     @abstractmethod
     def run(self, feeds: Feeds) -> dict[str, np.ndarray]:
@@ -69,6 +74,12 @@ class Source(ABC):
     def traps(self, feeds: Sequence[Feeds]) -> Sequence[Feeds]:
         """Inputs made of the user's ones (batches of 1) that converters are known to get wrong; none by default."""
         return ()
+
+    def invented(self, count: int) -> Sequence[Feeds]:
+        """Inputs (batches of 1) out of nothing, always the same ones, where the user gave none."""
+        from edgekit_converters.fidelity import random_feeds
+
+        return random_feeds(self.inputs, count, seed=0)
 
     def refuses(self, format: str) -> str:
         """Why this very model cannot become a format that its kind can become, in words; empty where it may."""

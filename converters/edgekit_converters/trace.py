@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from edgekit_converters.quiet import quiet
+from edgekit_converters.tap import Step, open_tap
 
 Layers = Sequence[tuple[str, np.ndarray]]
 """Layer name to what it gives, in the order of running."""
@@ -42,62 +42,18 @@ def trace(path: Path, format: str, arrays: Mapping[str, np.ndarray]) -> list[Ope
         format: ``onnx`` or ``tflite``; any other gives an empty list.
         arrays: The file's inputs by name.
     """
+    if format not in ("onnx", "tflite"):
+        return []
     with quiet():
-        if format == "onnx":
-            return list(_trace_onnx(path, arrays))
-        if format == "tflite":
-            return list(_trace_tflite(path, arrays))
-    return []
+        tap = open_tap(path, format)
+        values = tap.run(arrays)
+    return [
+        Operation(_title(step), step.inputs, {o: values[o] for o in step.outputs if o in values}) for step in tap.steps
+    ]
 
 
-def _trace_onnx(path: Path, arrays: Mapping[str, np.ndarray]) -> Iterator[Operation]:
-    import onnx
-    import onnxruntime as ort
-
-    model = onnx.load(str(path))
-    known = {o.name for o in model.graph.output}
-    for node in model.graph.node:
-        model.graph.output.extend(onnx.ValueInfoProto(name=o) for o in node.output if o and o not in known)
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    names = [o.name for o in session.get_outputs()]
-    values = dict(zip(names, session.run(names, dict(arrays)), strict=True))
-    for node in model.graph.node:
-        outputs = {o: values[o] for o in node.output if isinstance(values.get(o), np.ndarray)}
-        yield Operation(f"{node.op_type} {node.name!r}" if node.name else node.op_type, tuple(node.input), outputs)
-
-
-def _trace_tflite(path: Path, arrays: Mapping[str, np.ndarray]) -> Iterator[Operation]:
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        # without a delegate, so that what XNNPACK would fuse stays visible
-        interpreter = Interpreter(
-            model_path=str(path),
-            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-            experimental_preserve_all_tensors=True,
-        )
-    inputs = interpreter.get_input_details()
-    for detail in inputs:
-        interpreter.resize_tensor_input(detail["index"], arrays[detail["name"]].shape)
-    interpreter.allocate_tensors()
-    for detail in inputs:
-        interpreter.set_tensor(detail["index"], arrays[detail["name"]])
-    interpreter.invoke()
-    names = {d["index"]: d["name"] for d in interpreter.get_tensor_details()}
-    for operation in interpreter._get_ops_details():
-        outputs = {}
-        for index in operation["outputs"]:
-            try:
-                outputs[names[index]] = np.array(interpreter.get_tensor(index))
-            except ValueError:  # a tensor without memory of its own, as a variable's handle
-                continue
-        first = next(iter(outputs), "")
-        taken = tuple(names[i] for i in operation["inputs"] if i in names)
-        yield Operation(f"{operation['op_name']} {first!r}" if first else operation["op_name"], taken, outputs)
+def _title(step: Step) -> str:
+    return f"{step.op} {step.name!r}" if step.name else step.op
 
 
 def first_not_finite(operations: Sequence[Operation]) -> str:

@@ -13,13 +13,10 @@ from typing import Optional
 from edgekit_runtime.backends import edgetpu_library as coral
 from edgekit_runtime.engines import find_trtexec, trtexec_version
 from edgekit_runtime.finding import Finding
+from edgekit_runtime.jetpack import jetpack_of, release_of
 
 ROOT = Path("/")
 _L4T = "etc/nv_tegra_release"
-# Jetson Linux to JetPack: general knowledge, 2026-11, not looked up; developer.nvidia.com/embedded/jetson-linux-archive
-# is where NVIDIA lists them
-_JETPACK = {"35.1": "5.0.2", "35.2": "5.1", "35.3": "5.1.1", "35.4": "5.1.2", "35.5": "5.1.3", "35.6": "5.1.4",
-            "36.2": "6.0 (preview)", "36.3": "6.0", "36.4": "6.1 or 6.2"}  # fmt: skip
 
 
 def boards() -> list[Finding]:
@@ -56,8 +53,11 @@ def _jetson() -> list[Finding]:
     except OSError:
         release = None
     if release:
-        jetpack = _JETPACK.get(".".join(release.split(".")[:2]), "not known to this version of edgekit-runtime")
-        findings.append(Finding("Jetson Linux", "works", f"{release}, JetPack {jetpack}"))
+        jetpack = jetpack_of(release)
+        said = f"{release}, JetPack {jetpack or 'not known to this version of edgekit-runtime'}"
+        findings.append(Finding("Jetson Linux", "works", said))
+        if brings := release_of(jetpack):
+            findings.append(Finding("JetPack", "works", f"{brings.in_words()}, as the release has it"))
     if program := find_trtexec():
         try:
             told = subprocess.run(

@@ -132,10 +132,12 @@ def _predict(options: argparse.Namespace) -> int:
         answers = {}
         for name in options.inputs:
             try:
-                content = Path(name).read_bytes()
+                raw = decode_raw(name, Path(name).read_bytes())
             except OSError as error:
-                raise UsageError(f"cannot read {name}", str(error.strerror or error)) from error
-            answers[name] = runtime(decode_raw(name, content))
+                if not runtime.specification.takes_text:
+                    raise UsageError(f"cannot read {name}", str(error.strerror or error)) from error
+                raw = name  # no file: the text itself
+            answers[name] = runtime(raw)
             if not options.json:
                 print(f"{name}: {in_words(answers[name])}")
         if options.json:

@@ -15,6 +15,7 @@ from edgekit_runtime.backends import backend, backend_names
 from edgekit_runtime.backends.base import advice
 from edgekit_runtime.errors import MissingRequirement
 from edgekit_runtime.finding import Finding
+from edgekit_runtime.jetpack import jetpacks
 
 _CHILD = """
 import sys
@@ -81,5 +82,5 @@ def examine() -> list[Finding]:
 
 
 def as_json(findings: list[Finding]) -> str:
-    """One JSON object."""
-    return json.dumps({"findings": [vars(f) for f in findings]}, indent=2)
+    """One JSON object: what was found, and what every known JetPack brings."""
+    return json.dumps({"findings": [vars(f) for f in findings], "jetpacks": [vars(j) for j in jetpacks()]}, indent=2)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional, Union
@@ -15,7 +16,7 @@ from typing import Any, Optional, Union
 from edgekit_runtime.errors import BundleError
 from edgekit_runtime.plain import PlainDataError, decode, encode
 
-SCHEMA = "1.2"
+SCHEMA = "1.3"
 """Version of the manifest; a reader refuses another major number, and ignores what a newer minor one added."""
 
 DTYPES = ("float32", "float16", "float64", "int8", "uint8", "int16", "int32", "int64", "bool", "string")
@@ -237,6 +238,27 @@ class Golden:
 
 
 @dataclass(frozen=True)
+class DriftLimit:
+    """What the distances of a window from the reference stay under without drift.
+
+    Attributes:
+        samples: Size of the window.
+        psi: Population stability index.
+        ks: Kolmogorov-Smirnov.
+        js: Jensen-Shannon divergence in bits.
+    """
+
+    samples: int
+    psi: float
+    ks: float
+    js: float
+
+    def __post_init__(self) -> None:
+        if self.samples < 1 or not all(0 < v < math.inf for v in (self.psi, self.ks, self.js)):
+            raise ValueError("a drift limit has a window and distances over 0")
+
+
+@dataclass(frozen=True)
 class Quantiles:
     """Reference distribution of one number, for drift: 33 edges of 32 bins that each held the same share.
 
@@ -245,12 +267,18 @@ class Quantiles:
         mean: Mean over the reference samples.
         spread: Standard deviation over the reference samples.
         nulls: Share of missing values.
+        limits: For windows of growing sizes; empty where nobody drew them, and drift is not judged. Since 1.3.
     """
 
     edges: tuple[float, ...]
     mean: float = 0.0
     spread: float = 0.0
     nulls: float = 0.0
+    limits: tuple[DriftLimit, ...] = ()
+
+    def __post_init__(self) -> None:
+        if any(a.samples >= b.samples for a, b in zip(self.limits, self.limits[1:])):
+            raise ValueError("drift limits must be of growing windows")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from edgekit_runtime.errors import BackendError, EdgekitError, MissingRequiremen
 from edgekit_runtime.manifest import Manifest, Variant
 from edgekit_runtime.native import member_to_run
 from edgekit_runtime.shortcut import shortcut
-from edgekit_runtime.specification import Specification, Tensors
+from edgekit_runtime.specification import FOLDER, Specification, Tensors, files_of
 from edgekit_runtime.specification.step import Context
 
 if TYPE_CHECKING:
@@ -44,12 +44,19 @@ class Runtime:
     fallback: str = ""
     choice: Optional[Choice] = None
 
-    def __init__(self, manifest: Manifest, variant: Variant, backend: Backend, session: Session) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        variant: Variant,
+        backend: Backend,
+        session: Session,
+        files: Optional[Mapping[str, bytes]] = None,
+    ) -> None:
         self.manifest = manifest
         self.variant = variant
         self.backend = backend
         self.session = session
-        self.specification = Specification.from_data(manifest.specification)
+        self.specification = Specification.from_data(manifest.specification, files)
         self._names = [i.name for i in manifest.inputs]
         ins = {b.name: (i, b) for i, b in zip(manifest.inputs, variant.inputs)}
         outs = {t.name: (n, t) for n, t in enumerate(session.outputs)}
@@ -118,7 +125,7 @@ class Runtime:
             wanted, chosen, fallback = _pick(opened.manifest, variant, backend, trust)
             member = member_to_run(wanted, native=chosen.native, trust=trust)
             session = chosen.open(opened.view(member), threads=threads)
-            runtime = cls(opened.manifest, wanted, chosen, session)
+            runtime = cls(opened.manifest, wanted, chosen, session, specification_files(opened))
         finally:
             if opened is not bundle:
                 opened.close()
@@ -258,6 +265,15 @@ class Runtime:
             raise BackendError(f"the inputs have batches of different size: {counts}")
         parts = [self.run({n: feeds[n][i : i + 1] for n in self._names}) for i in range(counts[self._names[0]])]
         return {n: np.concatenate([p[n] for p in parts]) for n in parts[0]}
+
+
+def specification_files(bundle: Bundle) -> dict[str, bytes]:
+    """Content of the files that a bundle's specification needs, by name.
+
+    Raises:
+        BundleError: One is not in the bundle, or was altered.
+    """
+    return {name: bundle.read(f"{FOLDER}/{name}") for name in files_of(bundle.manifest.specification)}
 
 
 def _length(outputs: Tensors) -> int:

@@ -15,6 +15,7 @@ _GROUPS = {
     "array": "Arrays of any kind",
     "audio": "Sound",
     "table": "Tables",
+    "wordpiece": "Text",
     "output": "Answers",
     "detection": "Detection",
 }

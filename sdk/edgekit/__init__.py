@@ -1,6 +1,7 @@
 """edgekit: take a trained model to a device, and know that it still works there.
 
-The public face: `export` with an `ExportPlan`, `open_dataset`, `load_target`, `Bundle`, `Runtime`.
+The public face: `export` with an `ExportPlan`, `compress` with a `CompressPlan` and a `Contract`,
+`open_dataset`, `load_target`, `Bundle`, `Runtime`.
 """
 
 from __future__ import annotations
@@ -9,24 +10,58 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgekit.contract.compress import CompressPlan, CompressResult, compress
+    from edgekit.contract.contract import Contract
+    from edgekit.contract.diagnose import DiagnosePlan, diagnose
     from edgekit.data import open_dataset
     from edgekit.pipeline import export
     from edgekit.plan import ExportPlan
     from edgekit.result import ExportResult
     from edgekit.targets import load_target
+    from edgekit.training import TrainPlan, TrainResult, train
+    from edgekit_converters.train import TrainConfig
     from edgekit_runtime import Bundle, Runtime
 
 __version__ = "0.1.0"
-__all__ = ["Bundle", "ExportPlan", "ExportResult", "Runtime", "__version__", "export", "load_target", "open_dataset"]
+__all__ = [
+    "Bundle",
+    "CompressPlan",
+    "CompressResult",
+    "Contract",
+    "DiagnosePlan",
+    "ExportPlan",
+    "ExportResult",
+    "Runtime",
+    "__version__",
+    "compress",
+    "diagnose",
+    "export",
+    "load_target",
+    "open_dataset",
+    "TrainConfig",
+    "TrainPlan",
+    "TrainResult",
+    "train",
+]
 
 _LAZY = {
     "Bundle": "edgekit_runtime",
+    "CompressPlan": "edgekit.contract.compress",
+    "CompressResult": "edgekit.contract.compress",
+    "Contract": "edgekit.contract.contract",
     "ExportPlan": "edgekit.plan",
     "ExportResult": "edgekit.result",
     "Runtime": "edgekit_runtime",
+    "compress": "edgekit.contract.compress",
+    "DiagnosePlan": "edgekit.contract.diagnose",
+    "diagnose": "edgekit.contract.diagnose",
+    "TrainConfig": "edgekit_converters.train",
+    "TrainPlan": "edgekit.training",
+    "TrainResult": "edgekit.training",
     "export": "edgekit.pipeline",
     "load_target": "edgekit.targets",
     "open_dataset": "edgekit.data",
+    "train": "edgekit.training",
 }
 
 

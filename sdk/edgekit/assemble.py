@@ -19,7 +19,7 @@ from edgekit_converters.recipe import Converted
 from edgekit_converters.source import Source
 from edgekit_runtime.manifest import SCHEMA, DataInfo, Manifest, Monitoring, SourceInfo, Variant
 from edgekit_runtime.runtime import Runtime
-from edgekit_runtime.specification import Specification
+from edgekit_runtime.specification import FOLDER, Specification
 
 _REFERENCE = 500  # training samples that the monitoring's distributions are made from
 
@@ -94,6 +94,7 @@ class Assembly:
         members: dict[str, bytes | Path] = {
             member_of(made[v.name], path): path for v in variants for path in files_of(made[v.name])
         }
+        members.update({f"{FOLDER}/{name}": content for name, content in self.specification.files.items()})
         with progress.stage("golden samples", "expected answers"):
             answers, contents = golden(self._raws(), self.specification.kind, variants, run)
             members.update(contents)

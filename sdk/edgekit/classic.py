@@ -10,6 +10,7 @@ from typing import Any
 from edgekit.data import Dataset, Sample
 from edgekit.errors import DataError
 from edgekit.material import Material
+from edgekit_converters.source import Source
 from edgekit_converters.sources.classic import ClassicSource
 from edgekit_runtime.errors import UsageError
 from edgekit_runtime.manifest import SpecificationData
@@ -19,7 +20,7 @@ _NAMELESS = re.compile(r"(x|f|Column_)\d+|text")
 """Features that nobody named: they go by their place."""
 
 
-def fit_material(material: Material, source: ClassicSource, task: str | None = None) -> Material:
+def fit_material(material: Material, source: Source, task: str | None = None) -> Material:
     """The samples with labels as the model has them: classes in its order, numbers for a regression.
 
     Args:
@@ -50,8 +51,11 @@ def fit_material(material: Material, source: ClassicSource, task: str | None = N
 def _matched(have: Sequence[str], known: Sequence[str], *, by_place: bool) -> tuple[tuple[str, ...], list[int]]:
     """The model's classes as the data calls them, and the place in the model of each of the data's classes.
 
-    Arrays count their classes: where the model has other names for them, they are its places.
+    Arrays count their classes: where the model has other names for them, they are its places. Some models count them,
+    too, and the data has the names.
     """
+    if len(have) == len(known) and tuple(known) == tuple(map(str, range(len(known)))) and not set(have) & set(known):
+        return tuple(have), list(range(len(have)))
     place = {_key(name): i for i, name in enumerate(known)}
     strangers = [name for name in have if _key(name) not in place]
     if by_place and strangers == list(have) and len(have) <= len(known):
@@ -134,6 +138,29 @@ def classic_specification(material: Material, source: ClassicSource, text: str |
     if not nothing:
         source.name_features(_names(material.columns, source))
     return _columns(source)
+
+
+def text_specification(material: Material, source: Source, text: str | None) -> Specification:
+    """How a row of a table, or a text alone, reaches a model that brings its own tokenizer.
+
+    Args:
+        material: The samples.
+        source: The model.
+        text: Column with the text.
+
+    Raises:
+        UsageError: The data holds no texts, or it is not said which column does.
+    """
+    known = source.specification
+    assert known is not None  # noqa: S101 - the callers looked
+    nothing = not material.columns and not material.probes
+    if not nothing and material.kind != "table":
+        raise UsageError(
+            f"the model takes texts, not {material.kind} samples", "give --data TABLE.csv --text COLUMN --label COLUMN"
+        )
+    column = text or "text" if nothing else _text_column(material.columns, text)
+    steps = ({"step": "text", "column": column}, *known.input)
+    return Specification.from_data(SpecificationData("table", steps, known.output), source.files)
 
 
 def _text_column(columns: Sequence[str], asked: str | None) -> str:

@@ -11,7 +11,6 @@ from edgekit.data import Sample
 from edgekit.errors import DataError
 from edgekit.golden import pick
 from edgekit_converters.errors import UsageError
-from edgekit_converters.fidelity import random_feeds
 from edgekit_converters.recipe import Feeds
 from edgekit_converters.source import Source
 from edgekit_runtime.errors import SpecificationError
@@ -74,9 +73,31 @@ def source_outputs(
     for start in range(0, len(samples), size):
         batch = samples[start : start + size]
         contexts = [Context(labels=tuple(labels)) for _ in batch]
-        outputs = source.run(feeds(specification, source.inputs, batch, contexts))
-        for i, context in enumerate(contexts):
-            yield {name: value[i] for name, value in outputs.items()}, context
+        if any(-1 in info.shape[1:] for info in source.inputs):
+            outputs = _each_length(source, specification, batch, contexts)
+        else:
+            together = source.run(feeds(specification, source.inputs, batch, contexts))
+            outputs = [{name: value[i] for name, value in together.items()} for i in range(len(batch))]
+        yield from zip(outputs, contexts, strict=True)
+
+
+def _each_length(
+    source: Source, specification: Specification, samples: Sequence[Sample], contexts: Sequence[Context]
+) -> list[dict[str, np.ndarray]]:
+    """Outputs of samples whose inputs differ in shape, as texts do: those of one shape are run together."""
+    given = [
+        feeds(specification, source.inputs, [sample], [context])
+        for sample, context in zip(samples, contexts, strict=True)
+    ]
+    alike: dict[Any, list[int]] = {}
+    for place, feed in enumerate(given):
+        alike.setdefault(tuple(v.shape for v in feed.values()), []).append(place)
+    found: list[dict[str, np.ndarray]] = [{} for _ in samples]
+    for places in alike.values():
+        outputs = source.run({name: np.concatenate([given[p][name] for p in places]) for name in given[places[0]]})
+        for row, place in enumerate(places):
+            found[place] = {name: value[row] for name, value in outputs.items()}
+    return found
 
 
 def user_probes(source: Source, specification: Specification, samples: Sequence[Sample]) -> list[Feeds]:
@@ -87,4 +108,4 @@ def user_probes(source: Source, specification: Specification, samples: Sequence[
 
 def random_probes(source: Source) -> list[Feeds]:
     """As many random model inputs, always the same ones."""
-    return random_feeds(source.inputs, PROBES, seed=0)
+    return list(source.invented(PROBES))

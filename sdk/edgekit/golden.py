@@ -22,6 +22,7 @@ COUNT = 8
 _FLOAT = Tolerance(absolute=1e-4, relative=1e-3)
 _INT8_ONNX_SHARE = 0.05
 _STEPS_OTHER = 4
+_TEXTS = ("good morning", "turn the light off", "a", "it does not work at all!", "what is it?", "1 2 3", "Hello", "no")
 
 
 def pick(items: Sequence[Any], labels: Sequence[Any], count: int = COUNT) -> list[Any]:
@@ -45,6 +46,8 @@ def invent(specification: Specification, inputs: Sequence[TensorInfo], count: in
         return list(generator.integers(0, 256, (count, 96, 128, 3), np.uint8))
     if specification.kind == "audio":
         return list(generator.uniform(-0.5, 0.5, (count, 16_000)).astype(np.float32))
+    if specification.takes_text:
+        return [_TEXTS[i % len(_TEXTS)] for i in range(count)]
     if specification.kind == "table":
         return [generator.uniform(0, 1, inputs[0].shape[1:]).tolist() for _ in range(count)]
     feeds = [{n: v[0] for n, v in f.items()} for f in random_feeds(inputs, count, seed=0)]

@@ -11,7 +11,7 @@ import numpy as np
 from edgekit_runtime.errors import UsageError
 from edgekit_runtime.manifest import SpecificationData, TensorInfo
 from edgekit_runtime.plain import PlainDataError, decode
-from edgekit_runtime.specification import Specification
+from edgekit_runtime.specification import Specification, files_of
 from edgekit_runtime.specification.presets import IMAGE_PRESETS, audio_specification, image_specification
 
 _CHANNELS = (1, 3, 4)
@@ -58,7 +58,8 @@ def specification_for(
 
 def _from_file(path: Path) -> Specification:
     try:
-        return Specification.from_data(decode(SpecificationData, json.loads(path.read_text("utf-8")), path.name))
+        data = decode(SpecificationData, json.loads(path.read_text("utf-8")), path.name)
+        return Specification.from_data(data, {name: (path.parent / name).read_bytes() for name in files_of(data)})
     except (OSError, ValueError, PlainDataError) as error:
         raise UsageError(
             f"cannot read the specification {path} ({error})", 'write {"kind": ..., "input": [...], "output": [...]}'

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.assemble import Assembly, member_of
-from edgekit.classic import classic_specification, fit_material
+from edgekit.classic import classic_specification, fit_material, text_specification
 from edgekit.compiling import workstation_backend
 from edgekit.data import Sample
 from edgekit.evaluate import Evaluation
@@ -23,6 +23,7 @@ from edgekit.material import Material, gather
 from edgekit.plan import ExportPlan
 from edgekit.progress import Progress, Stage
 from edgekit.result import VariantResult
+from edgekit.runs import of_run
 from edgekit.specify import answer_steps, specification_for
 from edgekit.targets import Target, resolve_target
 from edgekit_converters.errors import ConversionError, NoConversion, UsageError
@@ -93,7 +94,7 @@ class Workbench:
         self, plan: ExportPlan, progress: Progress, folder: Path, stack: ExitStack, *, agreement: bool = False
     ) -> None:
         resolved = resolve_target(plan.target)
-        self.plan = replace(plan, target=resolved.target.name)
+        self.plan = replace(of_run(plan), target=resolved.target.name)
         self.progress, self.folder, self.stack, self.agreement = progress, folder, stack, agreement
         self.target: Target = resolved.target
         self.warnings: list[str] = []
@@ -195,7 +196,8 @@ class Workbench:
         chosen = workstation_backend(runs.backends)
         with quiet():
             session = chosen.open(self.made[runs.name].runnable.read_bytes())
-        return Runtime(self.assembly().draft((variant,), variant.name), variant, chosen, session)
+        draft = self.assembly().draft((variant,), variant.name)
+        return Runtime(draft, variant, chosen, session, self.specification.files)
 
     def measure(self, result: VariantResult) -> VariantResult:
         """A variant with its metrics, where there is something to hold it to."""
@@ -259,6 +261,9 @@ class Workbench:
         if isinstance(self.source, ClassicSource) and self.plan.preprocess is None:
             self.material = fit_material(self.material, self.source, self.plan.task)
             return classic_specification(self.material, self.source, self.plan.text)
+        if self.source.specification is not None and self.plan.preprocess is None:
+            self.material = fit_material(self.material, self.source, self.plan.task)
+            return text_specification(self.material, self.source, self.plan.text)
         return specification_for(self.plan.preprocess, self.material.kind, self.material.columns, self.source.inputs)
 
     def _format(self) -> str:
@@ -319,7 +324,7 @@ class Workbench:
         if not self.specification.output:
             first = np.stack([next(iter(o.values())) for o in outputs])
             data = replace(self.specification.to_data(), output=answer_steps(self.material.task, first))
-            self.specification = Specification.from_data(data)
+            self.specification = Specification.from_data(data, self.specification.files)
 
     # -- the float model -------------------------------------------------------------------------------------------
 

@@ -49,6 +49,8 @@ def example(kind: str, request) -> SourceRequest:
         return SourceRequest(str(request.getfixturevalue(f"{kind}_file")))
     if kind in ("sklearn", "xgboost", "lightgbm"):
         return SourceRequest(str(request.getfixturevalue("classic_models")[kind]), trust=True)
+    if kind == "bundle":
+        return SourceRequest(str(request.getfixturevalue("float_bundle")))
     models = request.getfixturevalue("models")
     if kind == "torch":
         return SourceRequest(f"{models['torch']}:network", models["safetensors"], {"": (-1, 3, 16, 16)})

@@ -121,7 +121,7 @@ def test_batch_normalization_is_folded_before_quantization(tmp_path):
     assert signal_to_noise(run(model.path, x[32:]), run(made.path, x[32:])) > 25
 
 
-@pytest.mark.parametrize("method", ["minmax", "percentile", "entropy"])
+@pytest.mark.parametrize("method", ["minmax", "average", "percentile", "mse", "entropy"])
 def test_every_way_to_find_ranges(tmp_path, method):
     model = written(conv_graph(), tmp_path / "net.onnx", (1, 3, 12, 12))
     x = pictures(48, 2, 3, 12, 12)
@@ -213,7 +213,10 @@ def test_a_target_of_old_opsets_is_told_so(tmp_path):
         ([{"pass": "onnx-int9"}], "no pass 'onnx-int9'"),
         ([{}], "no pass ''"),
         ([{"pass": "onnx-int8", "perchannel": True}], "no setting 'perchannel'.*per_channel"),
-        ([{"pass": "onnx-int8", "method": "best"}], "method must be one of minmax, percentile, entropy, not 'best'"),
+        (
+            [{"pass": "onnx-int8", "method": "best"}],
+            "method must be one of minmax, average, percentile, mse, entropy, not 'best'",
+        ),
         ([{"pass": "onnx-int8", "per_channel": "yes"}], "per_channel must be true or false"),
         ([{"pass": "onnx-int8", "percentile": 3}], "percentile must be above 50"),
         ([{"pass": "tflite-int8", "exclude": ["("]}], "not a regular expression"),

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgekit_converters.errors import ConversionError, SourceError, UsageError
-from edgekit_converters.placement import OpPlacement, Placement
+from edgekit_converters.placement import OpPlacement, Placement, integer_kernels
 from edgekit_converters.placement.edgetpu import UNIT, op_table, predict
 from edgekit_converters.placement.edgetpu_compiled import compiled_placement, read_compiled
 from edgekit_converters.placement.edgetpu_compiler import compile_and_compare, parse_log
@@ -316,6 +316,60 @@ def test_xnnpack_is_asked_not_guessed(assets):
     assert "SOFTMAX" in {o.op for o in found.ops if o.unit == "CPU"}  # quantized: XNNPACK has none
     with pytest.raises(SourceError, match="PosenetDecoderOp"):
         measure(pair(assets, PAIRS[10])[0])
+
+
+def in_integers(folder: Path, dynamic: bool = False) -> Path:
+    """Convolution, pooling and product in integers, with an Erf between them that has no integer kernel."""
+    import onnx
+    from onnx import numpy_helper
+    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic, quantize_static
+
+    draw = np.random.default_rng(0).normal
+    weights = [
+        numpy_helper.from_array(draw(size=s).astype(np.float32), n) for n, s in (("w", (4, 3, 3, 3)), ("m", (100, 5)))
+    ]
+    nodes = [
+        onnx.helper.make_node("Conv", ["x", "w"], ["a"]),
+        onnx.helper.make_node("MaxPool", ["a"], ["b"], kernel_shape=[2, 2]),
+        onnx.helper.make_node("Erf", ["b"], ["c"]),
+        onnx.helper.make_node("Flatten", ["c"], ["d"]),
+        onnx.helper.make_node("MatMul", ["d", "m"], ["y"]),
+    ]
+    ends = [[onnx.helper.make_tensor_value_info(n, 1, s)] for n, s in (("x", [1, 3, 8, 8]), ("y", [1, 5]))]
+    graph = onnx.helper.make_graph(nodes, "g", *ends, weights)
+    source, made = folder / "float.onnx", folder / "made.onnx"
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9), source)
+
+    class Samples(CalibrationDataReader):
+        left = 3
+
+        def get_next(self):
+            self.left -= 1
+            return {"x": draw(size=(1, 3, 8, 8)).astype(np.float32)} if self.left else None
+
+    if dynamic:
+        quantize_dynamic(source, made)
+    else:
+        quantize_static(source, made, Samples(), activation_type=QuantType.QInt8, weight_type=QuantType.QInt8)
+    return made
+
+
+def test_onnxruntime_is_asked_which_operators_compute_with_integers(tmp_path):
+    ops = integer_kernels.measure(in_integers(tmp_path))
+    units = {}
+    for op in ops.ops:
+        units.setdefault(op.unit, []).append(op.op)
+    assert {"QLinearConv", "QLinearMatMul"} <= set(units[ops.unit]) and any("MaxPool" in op for op in units[ops.unit])
+    assert {"Erf", "QuantizeLinear", "DequantizeLinear"} <= set(units["CPU"])
+    assert "Conv" not in units["CPU"] and 0 < ops.offload < 1 and "first Erf" in ops.broken(None, True)
+    dynamic = integer_kernels.measure(in_integers(tmp_path, dynamic=True))
+    assert {o.op for o in dynamic.ops if o.unit == dynamic.unit} == {"ConvInteger", "DynamicQuantizeMatMul"}
+    plain = integer_kernels.measure(tmp_path / "float.onnx")
+    assert plain.accelerated == 0 and {o.reason for o in plain.ops} == {"computes in float"}
+    for content in (b"", b"not onnx"):
+        (tmp_path / "bad.onnx").write_bytes(content)
+        with pytest.raises(SourceError, match=r"refuses bad\.onnx"):
+            integer_kernels.measure(tmp_path / "bad.onnx")
 
 
 def test_gates():

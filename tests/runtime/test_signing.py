@@ -32,11 +32,16 @@ def pem(raw: bytes) -> str:
     return f"-----BEGIN PUBLIC KEY-----\n{body}\n-----END PUBLIC KEY-----\n"
 
 
+def signature_of(digest: str) -> Signature:
+    """By the test's key."""
+    ed25519 = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.ed25519", reason="needs the agent extra")
+    made = ed25519.Ed25519PrivateKey.from_private_bytes(SECRET).sign(message(digest))
+    return Signature("ed25519", PublicKey(PUBLIC).id, digest, base64.b64encode(made).decode())
+
+
 @pytest.fixture
 def signed() -> Signature:
-    ed25519 = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.ed25519", reason="needs the agent extra")
-    made = ed25519.Ed25519PrivateKey.from_private_bytes(SECRET).sign(message(DIGEST))
-    return Signature("ed25519", PublicKey(PUBLIC).id, DIGEST, base64.b64encode(made).decode())
+    return signature_of(DIGEST)
 
 
 def test_a_public_key_is_read_from_its_pem_file(tmp_path):

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from ..coloured import coloured
 from ..digits import plan
 
-__all__ = ["edgekit", "plan"]
+__all__ = ["coloured", "edgekit", "plan"]
 
 
 def edgekit(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

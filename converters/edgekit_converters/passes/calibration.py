@@ -27,14 +27,24 @@ def file_feeds(model: Converted, context: PassContext) -> list[dict[str, np.ndar
     total = operator.length_hint(samples)
     feeds = []
     for number, sample in enumerate(samples):
-        feeds.append({b.name: _file_value(sample, b, number) for b in model.inputs})
+        feeds.append({b.name: file_value(sample, b, number) for b in model.inputs})
         context.progress(number + 1, max(total, number + 1))
     if not feeds:
         raise UsageError("the set of samples for quantization calibration is empty", "give more --calibration-data")
     return feeds
 
 
-def _file_value(sample: Feeds, binding: Binding, number: int) -> np.ndarray:
+def file_value(sample: Feeds, binding: Binding, number: int) -> np.ndarray:
+    """One sample's input as a file's array.
+
+    Args:
+        sample: Model inputs with batch axis.
+        binding: Which one, and how it lies in the file.
+        number: Of the sample, for errors.
+
+    Raises:
+        ConversionError: It holds NaN or infinity, is missing, or has another shape than the file takes.
+    """
     place = f"calibration sample {number}"
     if binding.tensor not in sample:
         have = ", ".join(sorted(sample)) or "nothing"

@@ -13,13 +13,16 @@ import numpy as np
 
 from edgekit_converters.files import versions
 from edgekit_converters.limits import TargetLimits
+from edgekit_converters.passes.bias import correct_onnx
 from edgekit_converters.passes.calibration import file_feeds
+from edgekit_converters.passes.equalise_onnx import equalise_onnx
 from edgekit_converters.passes.onnx_file import check_names, opset, prepare, tidy
 from edgekit_converters.passes.outcome import new_file, recorded
+from edgekit_converters.passes.ranges import DEFAULT_PERCENTILE, Ranges, Search
 from edgekit_converters.passes.refusals import refusals, require
 from edgekit_converters.recipe import Converted, Pass, PassContext
+from edgekit_converters.tap import OnnxTap
 
-METHODS = ("minmax", "percentile", "entropy")
 _OPSET_16_BIT = 21
 """First opset whose QuantizeLinear knows 16 bits."""
 
@@ -30,24 +33,30 @@ class _Static(Pass):
 
     Attributes:
         precision: What comes out.
-        method: How activation ranges are found: ``minmax``, ``percentile`` or ``entropy``.
+        method: How activation ranges are found: ``minmax``, ``average``, ``percentile``, ``mse`` or ``entropy``.
         percentile: Share of values inside the range, in percent; for ``percentile`` only.
         per_channel: Whether each output channel of a weight has its own scale.
         exclude: Names of nodes that stay float.
+        equalise: Whether channels are evened out from layer to layer first (see `equalise`).
+        correct_biases: Whether biases take back the mean shift that rounding makes (see `bias`).
     """
 
     format = "onnx"
     precision: ClassVar[str]
     method: str = "minmax"
-    percentile: float = 99.999
+    percentile: float = DEFAULT_PERCENTILE
     per_channel: bool = True
     exclude: tuple[str, ...] = ()
+    equalise: bool = False
+    correct_biases: bool = False
+
+    bits: ClassVar[int]
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise ValueError(f"method must be one of {', '.join(METHODS)}, not {self.method!r:.40}")
-        if not 50 < self.percentile <= 100:
-            raise ValueError(f"percentile must be above 50 and at most 100, not {self.percentile:g}")
+        self._search()
+
+    def _search(self) -> Search:
+        return Search(self.method, self.percentile, self.bits)
 
     @abstractmethod
     def _activations(self, limits: TargetLimits) -> tuple[str, dict[str, Any]]:
@@ -67,7 +76,11 @@ class _Static(Pass):
         ):
             prepared, quantized = prepare(model.path, Path(work), context.limits), Path(work) / "quantized.onnx"
             check_names(prepared, self.exclude)
+            if self.equalise:
+                equalise_onnx(prepared, prepared)
             self._quantize(prepared, quantized, feeds, context.limits)
+            if self.correct_biases:
+                correct_onnx(prepared, quantized, feeds)
             self._finish(quantized, prepared, context.limits)
             tidy(quantized, context.limits)
             quantized.replace(target)
@@ -77,29 +90,29 @@ class _Static(Pass):
         self, prepared: Path, target: Path, feeds: Sequence[dict[str, np.ndarray]], limits: TargetLimits
     ) -> None:
         from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+        from onnxruntime.quantization.calibrate import TensorsData, save_tensors_data
 
         activations, extra = self._activations(limits)
-        if self.method != "minmax":
-            # one sample at a time: the histogram methods keep every activation of what they are given in memory
-            extra["CalibStridedMinMax"] = 1
-        if self.method == "percentile":
-            extra["CalibPercentile"] = self.percentile
+        ranges = target.with_suffix(".json")  # the way onnxruntime takes ranges that were found elsewhere
+        ends = {k: (np.float32(low), np.float32(high)) for k, (low, high) in self._ranges(prepared, feeds).items()}
+        save_tensors_data(TensorsData(CalibrationMethod.MinMax, ends), ranges)
         quantize_static(
             str(prepared),
             str(target),
-            _reader(feeds),
             quant_format=QuantFormat.QDQ,
             activation_type=QuantType[activations],
             weight_type=QuantType.QInt8,
             per_channel=self.per_channel,
-            calibrate_method={
-                "minmax": CalibrationMethod.MinMax,
-                "percentile": CalibrationMethod.Percentile,
-                "entropy": CalibrationMethod.Entropy,
-            }[self.method],
             nodes_to_exclude=list(self.exclude),
             extra_options=extra,
+            calibration_cache_path=ranges,
         )
+
+    def _ranges(self, prepared: Path, feeds: Sequence[dict[str, np.ndarray]]) -> dict[str, tuple[float, float]]:
+        tap, ranges = OnnxTap(prepared), Ranges(self._search())
+        for feed in feeds:
+            ranges.add(tap.run(feed))
+        return ranges.result()
 
 
 @dataclass(frozen=True)
@@ -107,17 +120,23 @@ class OnnxInt8(_Static):
     """int8 weights with int8 or uint8 activations; inputs and outputs stay float32.
 
     Attributes:
-        method: How activation ranges are found: ``minmax``, ``percentile`` or ``entropy``.
+        method: How activation ranges are found: ``minmax``, ``average``, ``percentile``, ``mse`` or ``entropy``.
         percentile: Share of values inside the range, in percent; for ``percentile`` only.
         per_channel: Whether each output channel of a weight has its own scale.
         exclude: Names of nodes that stay float.
+        equalise: Whether channels are evened out from layer to layer first (see `equalise`).
+        correct_biases: Whether biases take back the mean shift that rounding makes (see `bias`).
         signed_activations: Signed symmetric activations as TensorRT wants (every zero point 0, biases left in float);
             unsigned ones are faster on CPUs and keep one bit more after a ReLU.
     """
 
     name = "onnx-int8"
     precision = "int8"
+    bits = 8
     signed_activations: bool = False
+
+    def _search(self) -> Search:
+        return replace(super()._search(), symmetric=self.signed_activations)
 
     def _activations(self, limits: TargetLimits) -> tuple[str, dict[str, Any]]:
         if self.signed_activations:
@@ -137,6 +156,7 @@ class OnnxW8A16(_Static):
 
     name = "onnx-w8a16"
     precision = "w8a16"
+    bits = 16
 
     def _activations(self, limits: TargetLimits) -> tuple[str, dict[str, Any]]:
         return "QUInt16", {"QuantizeBias": False, "UseQDQContribOps": limits.max_opset < _OPSET_16_BIT}
@@ -150,23 +170,3 @@ class OnnxW8A16(_Static):
 
         before = opset(onnx.load(str(prepared), load_external_data=False))
         onnx.save(version_converter.convert_version(onnx.load(str(quantized)), before), str(quantized))
-
-
-def _reader(feeds: Sequence[dict[str, np.ndarray]]) -> Any:
-    """The samples as onnxruntime's calibrators read them."""
-    from onnxruntime.quantization import CalibrationDataReader
-
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self.waiting = iter(feeds)
-
-        def __len__(self) -> int:
-            return len(feeds)
-
-        def set_range(self, start_index: int, end_index: int) -> None:
-            self.waiting = iter(feeds[start_index:end_index])
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            return next(self.waiting, None)
-
-    return Reader()

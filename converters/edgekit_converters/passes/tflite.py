@@ -14,13 +14,16 @@ import numpy as np
 
 from edgekit_converters.errors import ConversionError
 from edgekit_converters.files import versions
+from edgekit_converters.passes.bias import correct_tflite
 from edgekit_converters.passes.calibration import file_feeds
+from edgekit_converters.passes.equalise_tflite import equalise_tflite
 from edgekit_converters.passes.outcome import new_file, recorded
+from edgekit_converters.passes.ranges import DEFAULT_PERCENTILE, Ranges, Search
 from edgekit_converters.passes.refusals import refusals, refuse_convolutional, require
 from edgekit_converters.passes.tflite_file import arguments, operators, prepare, quantized_weights, rebound
 from edgekit_converters.recipe import Converted, Pass, PassContext
+from edgekit_converters.tap import TfliteTap
 
-METHODS = ("minmax", "average")
 _PRODUCTS = ("FULLY_CONNECTED", "BATCH_MATMUL")
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "CONV_3D")
 
@@ -48,6 +51,12 @@ class _Quantize(Pass):
     def _feeds(self, model: Converted, context: PassContext) -> list[dict[str, np.ndarray]]:
         return []
 
+    def _prepared(self, model: Converted, work: Path) -> Path:
+        return prepare(model.path, work / "prepared.tflite")
+
+    def _finish(self, floating: Path, quantized: Path, feeds: Sequence[dict[str, np.ndarray]]) -> None:
+        """Mend the quantizer's file."""
+
     def __call__(self, model: Converted, context: PassContext) -> Converted:
         """Apply."""
         require("ai_edge_quantizer", "ai_edge_litert")
@@ -60,12 +69,13 @@ class _Quantize(Pass):
         ):
             from ai_edge_quantizer import quantizer
 
-            path = prepare(model.path, Path(work) / "prepared.tflite")
+            path = self._prepared(model, Path(work))
             worker = quantizer.Quantizer(str(path), recipe)
             ranges = self._ranges(path, recipe, feeds)
             result = worker.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
             written = Path(work) / "quantized.tflite"
             written.write_bytes(bytes(result.quantized_model))
+            self._finish(path, written, feeds)
             quantized = rebound(model, written)
             written.replace(target)
         return recorded(
@@ -104,23 +114,31 @@ class _Static(_Quantize):
     """Activations with ranges from samples.
 
     Attributes:
-        method: How ranges are found: ``minmax`` over all samples, or the moving ``average`` of each sample's, which
-            clips outliers and depends on the samples' order.
+        method: How ranges are found: ``minmax`` over all samples; the moving ``average`` of each sample's, which
+            clips outliers and depends on the samples' order; ``percentile``, ``mse`` or ``entropy``.
+        percentile: Share of values inside the range, in percent; for ``percentile`` only.
         dense_per_channel: Whether each output of a dense layer has its own weight scale. TensorFlow's own converter
             began with that in 2024; TFLite Micro of before then takes such a file and computes something else
             (tflite-micro pull request 2602), and the Edge TPU's compiler is older still.
         exclude: Regular expressions; operations whose output tensor's name matches one stay float.
+        equalise: Whether channels are evened out from layer to layer first (see `equalise`).
+        correct_biases: Whether biases take back the mean shift that rounding makes (see `bias`).
     """
 
     bits: ClassVar[int]
     method: str = "minmax"
+    percentile: float = DEFAULT_PERCENTILE
     dense_per_channel: bool = True
     exclude: tuple[str, ...] = ()
+    equalise: bool = False
+    correct_biases: bool = False
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise ValueError(f"method must be one of {', '.join(METHODS)}, not {self.method!r:.40}")
+        self._search()
         _check_patterns(self.exclude)
+
+    def _search(self) -> Search:
+        return Search(self.method, self.percentile, self.bits, symmetric=self.bits > 8)
 
     def _float_ends(self) -> bool:
         return True
@@ -136,20 +154,51 @@ class _Static(_Quantize):
     def _feeds(self, model: Converted, context: PassContext) -> list[dict[str, np.ndarray]]:
         return file_feeds(model, context)
 
-    def _ranges(self, path: Path, recipe: list[dict[str, Any]], feeds: Sequence[dict[str, np.ndarray]]) -> Any:
-        from ai_edge_quantizer.calibrator import Calibrator
-        from ai_edge_quantizer.recipe_manager import RecipeManager
-        from ai_edge_quantizer.utils import qsv_utils
+    def _prepared(self, model: Converted, work: Path) -> Path:
+        path = super()._prepared(model, work)
+        if self.equalise:
+            equalise_tflite(path, work / "equalised.tflite")
+            path = work / "equalised.tflite"
+        return path
 
-        key, names = arguments(path)
-        samples = [{names.get(name, name): value for name, value in feed.items()} for feed in feeds]
-        update = qsv_utils.min_max_update if self.method == "minmax" else qsv_utils.moving_average_update
-        manager = RecipeManager()
-        manager.load_quantization_recipe(recipe)
-        # one thread: sums in another order would make another file
-        calibrator = Calibrator(path.read_bytes(), num_threads=1, qsv_update_func=update)
-        calibrator.calibrate({key: samples}, manager)
-        return calibrator.get_model_qsvs()
+    def _finish(self, floating: Path, quantized: Path, feeds: Sequence[dict[str, np.ndarray]]) -> None:
+        if self.correct_biases:
+            correct_tflite(floating, quantized, feeds)
+
+    def _ranges(self, path: Path, recipe: list[dict[str, Any]], feeds: Sequence[dict[str, np.ndarray]]) -> Any:
+        found = _extremes(path, recipe, feeds, average=self.method == "average")
+        if self.method in ("minmax", "average"):
+            return found
+        tap, ranges = TfliteTap(path.read_bytes()), Ranges(self._search())
+        for feed in feeds:
+            ranges.add(tap.run(feed))
+        for name, ends in ranges.result().items():
+            if name in found:
+                for key, end in zip(("min", "max"), ends, strict=True):
+                    found[name][key] = np.full_like(found[name][key], end)
+        return found
+
+
+def _extremes(
+    path: Path, recipe: list[dict[str, Any]], feeds: Sequence[dict[str, np.ndarray]], average: bool
+) -> dict[str, Any]:
+    """Smallest and largest value of the tensors that the quantizer asks about, those of sub-graphs included."""
+    from ai_edge_quantizer.calibrator import Calibrator
+    from ai_edge_quantizer.recipe_manager import RecipeManager
+    from ai_edge_quantizer.utils import qsv_utils
+
+    key, names = arguments(path)
+    samples = [{names.get(name, name): value for name, value in feed.items()} for feed in feeds]
+    manager = RecipeManager()
+    manager.load_quantization_recipe(recipe)
+    # one thread: sums in another order would make another file
+    calibrator = Calibrator(
+        path.read_bytes(),
+        num_threads=1,
+        qsv_update_func=qsv_utils.moving_average_update if average else qsv_utils.min_max_update,
+    )
+    calibrator.calibrate({key: samples}, manager)
+    return dict(calibrator.get_model_qsvs())
 
 
 @dataclass(frozen=True)

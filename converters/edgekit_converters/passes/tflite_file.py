@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgekit_converters.files import open_model
 from edgekit_converters.recipe import Converted
 from edgekit_runtime.backends import FileTensor
@@ -75,7 +77,7 @@ def operators(path: Path) -> Counter[str]:
     """How often each built-in operator occurs in a file, all subgraphs together."""
     from ai_edge_litert import schema_py_generated as schema
 
-    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
+    names = _names(schema.BuiltinOperator)
     model = schema.Model.GetRootAs(path.read_bytes(), 0)
     found: Counter[str] = Counter()
     for number in range(model.SubgraphsLength()):
@@ -130,3 +132,81 @@ def _rebound(
         )
         for b in bindings
     )
+
+
+class TfliteFile:
+    """A TFLite file's main graph, to be changed and written again.
+
+    Attributes:
+        model: The file as flatbuffer objects (schema.ModelT).
+        graph: Its first sub-graph.
+    """
+
+    def __init__(self, path: Path) -> None:
+        from ai_edge_litert import schema_py_generated as schema
+
+        self._schema = schema
+        self.model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
+        self.graph = self.model.subgraphs[0]
+        self._ops = _names(schema.BuiltinOperator)
+        self._activations = _names(schema.ActivationFunctionType)
+        kinds = schema.TensorType
+        self._numpy: dict[int, Any] = {
+            kinds.FLOAT32: np.float32,
+            kinds.INT8: np.int8,
+            kinds.INT16: np.int16,
+            kinds.INT32: np.int32,
+            kinds.INT64: np.int64,
+        }
+
+    def op(self, operator: Any) -> str:
+        """An operator's type, as ``CONV_2D``."""
+        code = self.model.operatorCodes[operator.opcodeIndex]
+        return self._ops.get(max(code.builtinCode, code.deprecatedBuiltinCode), "CUSTOM")
+
+    def name(self, index: int) -> str:
+        """A tensor's name."""
+        return str(self.graph.tensors[index].name.decode())
+
+    def activation(self, operator: Any) -> str:
+        """What is fused into an operator: ``NONE``, ``RELU``, ``RELU6`` and so on."""
+        return self._activations[getattr(operator.builtinOptions, "fusedActivationFunction", 0)]
+
+    def constant(self, index: int) -> np.ndarray | None:
+        """A float32 constant's values, None for anything else."""
+        found = self.stored(index)
+        return found if found is not None and found.dtype == np.float32 else None
+
+    def stored(self, index: int) -> np.ndarray | None:
+        """A constant as it is stored, None for what is computed or of a rarer type."""
+        tensor = self.graph.tensors[index]
+        data, kind = self.model.buffers[tensor.buffer].data, self._numpy.get(tensor.type)
+        if data is None or kind is None:
+            return None
+        return np.frombuffer(bytes(data), kind).reshape(tensor.shape).copy()
+
+    def set_constant(self, index: int, values: np.ndarray) -> None:
+        """Give a constant other values of the same shape, in a buffer of its own where it shared one."""
+        tensor = self.graph.tensors[index]
+        data = np.frombuffer(np.ascontiguousarray(values, self._numpy[tensor.type]).tobytes(), np.uint8)
+        if sum(t.buffer == tensor.buffer for g in self.model.subgraphs for t in g.tensors) > 1:
+            self.model.buffers.append(self._schema.BufferT())
+            tensor.buffer = len(self.model.buffers) - 1
+        self.model.buffers[tensor.buffer].data = data
+
+    def content(self) -> bytes:
+        """The file."""
+        import flatbuffers
+
+        builder = flatbuffers.Builder(1024)
+        builder.Finish(self.model.Pack(builder), b"TFL3")
+        return bytes(builder.Output())
+
+    def save(self, path: Path) -> None:
+        """Write the file."""
+        path.write_bytes(self.content())
+
+
+def _names(table: Any) -> dict[int, str]:
+    """Number to name of the constants of a class."""
+    return {value: name for name, value in vars(table).items() if isinstance(value, int)}

@@ -78,4 +78,4 @@ class Placement:
 
 
 _THE = {"Edge TPU": "the Edge TPU"}
-_CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
+_CONVERSIONS = ("QUANTIZE", "DEQUANTIZE", "QuantizeLinear", "DequantizeLinear")

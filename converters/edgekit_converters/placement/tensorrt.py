@@ -27,7 +27,7 @@ _RECURRENT = ("LSTM", "GRU", "RNN")
 
 @cache
 def tables() -> dict[str, Any]:
-    """The data file: ``tables`` by version, ``since`` by operator, ``unsupported``, ``jetpack``, ``source``."""
+    """The data file: ``tables`` by version, ``since`` by operator, ``unsupported``, ``source``."""
     found: dict[str, Any] = json.loads(files(__package__).joinpath("tensorrt.json").read_text("utf-8"))
     return found
 

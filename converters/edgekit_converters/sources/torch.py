@@ -211,11 +211,25 @@ def to_onnx(source: Source, folder: Path, limits: TargetLimits) -> Converted:
 
 def _export(source: TorchSource, target: Path, limits: TargetLimits, free: bool) -> None:
     import torch
-    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
     shapes = tuple({0: torch.export.Dim("batch", min=1)} for _ in source.examples) if free else None
     one = source.examples if source.inputs[0].shape[0] != -1 else tuple(e[:1] for e in source.examples)
-    examples = tuple(torch.cat([e, e]) if free else e for e in one)
+    write_onnx(source, target, limits, tuple(torch.cat([e, e]) if free else e for e in one), shapes)
+
+
+def write_onnx(source: TorchSource, target: Path, limits: TargetLimits, examples: tuple[Any, ...], shapes: Any) -> None:
+    """Write a source's network as ONNX.
+
+    Args:
+        source: The source.
+        target: The file to make.
+        limits: The target's limits.
+        examples: What the network is traced with.
+        shapes: Free axes as `torch.export` takes them, None for none.
+    """
+    import torch
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+
     with quiet():
         program = torch.onnx.export(
             source.module,

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import logging
 import queue
-import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Optional
 
-from edgekit_runtime.agent import machine, verify
+from edgekit_runtime.agent import child, machine, verify
+from edgekit_runtime.agent.child import Stopped
 from edgekit_runtime.agent.link import Link, Unreachable
 from edgekit_runtime.agent.machine import Effect, Figures, Machine
 from edgekit_runtime.agent.protocol import Job
 from edgekit_runtime.agent.serving import Counts, Serving, ServingError, figures
-from edgekit_runtime.agent.store import Store
+from edgekit_runtime.agent.store import Slot, Store
 from edgekit_runtime.errors import EdgekitError
 from edgekit_runtime.signing import Signature
 
@@ -27,7 +28,6 @@ News = Callable[[Machine], list[Effect]]
 """What an effect came to, to be told to the machine."""
 
 _FIRST_WAIT, _LONGEST_WAIT = 5.0, 300.0  # seconds between tries of a download
-_LOOK = 0.1  # seconds between looks at a child, and at whether it shall stop
 _RETURN = 30.0  # seconds that the server has to load what was there before
 
 
@@ -50,10 +50,6 @@ class Tools:
     authorization: Callable[[], str]
     keys: tuple[str, ...] = ()
     allow_unsigned: bool = False
-
-
-class _Stopped(Exception):
-    """The effect was given up; nobody waits for what it came to."""
 
 
 class Hands:
@@ -119,7 +115,7 @@ class Hands:
                 continue
             try:
                 self._does[type(effect)](effect, stop)
-            except _Stopped:
+            except Stopped:
                 continue
             except EdgekitError as error:
                 self._failed(effect, str(error))
@@ -151,7 +147,7 @@ class Hands:
             except Unreachable as error:
                 _LOG.warning("%s; trying again in %g s", error, max(wait, error.after))
                 if stop.wait(max(wait, error.after)):
-                    raise _Stopped from error
+                    raise Stopped from error
                 wait = min(2 * wait, _LONGEST_WAIT)
         self._news.put(lambda m: m.downloaded(job.job))
 
@@ -160,7 +156,7 @@ class Hands:
         stored = tools.store.has(job.digest)
         path = tools.store.path(job.digest) if stored else self._part(job)
         question = verify.Question(job.sha256, job.digest, job.slot, job.signature, tools.keys, tools.allow_unsigned)
-        verdict = verify.ask(path, question, job.limits.verifying)
+        verdict = verify.ask(path, question, job.limits.verifying, stop)
         if verdict.problem:
             if not stored:
                 path.unlink(missing_ok=True)
@@ -176,7 +172,7 @@ class Hands:
         tools, job = self._tools, effect.job
         command = [sys.executable, "-m", "edgekit_runtime", "selftest", "--json"]
         command += [f"--key={key}" for key in tools.keys] + ["--", str(tools.store.path(job.digest))]
-        code, said = _child(command, stop)
+        code, _, said = child.run(command, stop)
         if code != 0:
             last = said.strip().splitlines()[-1:] or [f"exit code {code}"]
             why = last[0].removeprefix("edgekit-runtime: ")[:300]
@@ -206,17 +202,56 @@ class Hands:
         self._news.put(lambda m: m.swapped(job.job))
 
     def _go_back(self, effect: machine.GoBack, stop: threading.Event) -> None:
+        """To the bundle before, or the one before that; where neither is whole, the slot keeps the new one."""
         tools, job, before = self._tools, effect.job, effect.before
-        tools.store.restore(job.slot, before)
-        remark = ""
-        try:
-            if before is None:
-                tools.serving.unload(job.slot)
-            else:
+        if before is None:
+            tools.store.restore(job.slot, None)
+            remark = self._unload(job.slot)
+            self._news.put(lambda m: m.went_back(job.job, remark))
+            return
+        back, why = self._to_one_of((before, *([Slot(before.previous)] if before.previous else [])), job, stop)
+        if back:
+            self._news.put(lambda m: m.went_back(job.job, why))
+            return
+        stays = f"{why}; {self._stay(job, stop)}"
+        self._news.put(lambda m: m.stranded(job.job, stays))
+
+    def _to_one_of(self, slots: Sequence[Slot], job: Job, stop: threading.Event) -> tuple[bool, str]:
+        """Whether the job's slot could be put to the first of these that is whole; and what is wrong with others."""
+        said: list[str] = []
+        for slot in slots:
+            if not self._tools.store.has(slot.current):
+                said.append(f"bundle {slot.current[:16]} is gone")
+                continue
+            self._tools.store.restore(job.slot, slot)
+            try:
                 self._load(job.slot, _RETURN, stop)
+            except ServingError as error:
+                said.append(f"bundle {slot.current[:16]}: {error}")
+                if error.status not in (0, 409):
+                    continue  # it answered that it will not run this one; no answer is another matter
+            return True, "; ".join([*said, *([f"{slot.current[:16]} runs"] if slot is not slots[0] else [])])
+        return False, "; ".join(said)
+
+    def _unload(self, slot: str) -> str:
+        try:
+            self._tools.serving.unload(slot)
         except ServingError as error:
-            remark = "" if before is None and error.status == 404 else f"what was there before: {error}"
-        self._news.put(lambda m: m.went_back(job.job, remark))
+            return "" if error.status == 404 else str(error)
+        return ""
+
+    def _stay(self, job: Job, stop: threading.Event) -> str:
+        """Let the slot have the new bundle, since there is no other; says what runs."""
+        tools = self._tools
+        if not tools.store.has(job.digest):
+            tools.store.restore(job.slot, None)
+            return f"bundle {job.digest[:16]} is gone too, so nothing runs"
+        tools.store.restore(job.slot, Slot(job.digest))
+        try:
+            self._load(job.slot, _RETURN, stop)
+        except ServingError as error:
+            return f"{job.digest[:16]} is kept, but nothing runs ({error})"
+        return f"{job.digest[:16]} runs on"
 
     def _load(self, slot: str, seconds: float, stop: threading.Event) -> None:
         """Have the server load what the slot names; waits for one that does not answer yet, or loads just now."""
@@ -229,7 +264,7 @@ class Hands:
                 if error.status not in (0, 409) or time.monotonic() > until:
                     raise
                 if stop.wait(0.5):
-                    raise _Stopped from error
+                    raise Stopped from error
 
     def _clean(self, effect: machine.Clean, stop: threading.Event) -> None:
         gone = self._tools.store.clean()
@@ -237,19 +272,3 @@ class Hands:
             part.unlink(missing_ok=True)
         if gone:
             _LOG.info("removed %s", ", ".join(d[:16] for d in gone))
-
-
-def _child(command: list[str], stop: threading.Event) -> tuple[int, str]:
-    """Exit code and what it said on standard error; killed when it shall stop."""
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as child:
-        try:
-            while True:
-                try:
-                    _, said = child.communicate(timeout=_LOOK)
-                    return child.returncode, said.decode("utf-8", "replace")
-                except subprocess.TimeoutExpired as error:
-                    if stop.is_set():
-                        raise _Stopped from error
-        finally:
-            if child.poll() is None:
-                child.kill()

@@ -8,10 +8,11 @@ may be done twice. Time comes in as durations, so that a clock that jumps does n
 QUEUED → DOWNLOADING → VERIFYING → TESTING → SWAPPING → SOAKING → SUCCEEDED
    └──────────┴────────────┴──────────┴──→ FAILED, REJECTED, TIMED_OUT, CANCELED
                                             SWAPPING, SOAKING → go back → ROLLED_BACK, TIMED_OUT, CANCELED
+                                                                   └──→ STRANDED
 ```
 
 From SWAPPING on the slot may point at the new bundle, so that every end but SUCCEEDED first goes back to the bundle
-before it.
+before it. Where that one is gone or broken, or `MAX_RETURNS` tries to go back fail, the job ends as STRANDED.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from edgekit_runtime.agent.protocol import (
     REJECTED,
     ROLLED_BACK,
     SOAKING,
+    STRANDED,
     SUCCEEDED,
     SWAPPING,
     TESTING,
@@ -43,6 +45,9 @@ from edgekit_runtime.plain import decode, encode
 
 MAX_RESTARTS = 3
 """Restarts of the device or the agent while a new bundle swaps or soaks, after which it is taken to be the cause."""
+
+MAX_RETURNS = 20
+"""Tries to go back, 30 s apart: a disk that is full may heal, but nothing else can be done for the slot meanwhile."""
 
 ENOUGH = 20
 """Requests from which on a share of failures says something."""
@@ -140,6 +145,7 @@ class Underway:
         detail: Why.
         restarts: How often the agent began anew while it swapped or soaked.
         returning: Seconds since going back was last asked for.
+        returns: How often it was asked for again.
     """
 
     job: Job
@@ -153,6 +159,7 @@ class Underway:
     detail: str = ""
     restarts: int = 0
     returning: float = 0.0
+    returns: int = 0
 
     @property
     def swapped(self) -> bool:
@@ -237,7 +244,9 @@ class Machine:
             now = self.underway = replace(now, returning=now.returning + max(0.0, seconds))
             if now.returning < _RETURN_AGAIN:
                 return []
-            self.underway = replace(now, returning=0.0)
+            if now.returns >= MAX_RETURNS:
+                return [Stop(now.job), *self.stranded(now.job.job, f"going back was tried {now.returns + 1} times")]
+            self.underway = replace(now, returning=0.0, returns=now.returns + 1)
             return [GoBack(now.job, now.before)]
         limit = now.job.limits.of(now.state)
         if now.elapsed <= limit:
@@ -319,6 +328,19 @@ class Machine:
         if now is None or now.job.job != job or not now.ending:
             return []
         self._end(now.ending, _both(now.detail, remark))
+        return [Clean()]
+
+    def stranded(self, job: str, why: str) -> list[Effect]:
+        """`GoBack` cannot be done, now or later.
+
+        Args:
+            job: The job's number.
+            why: Why, and what runs now.
+        """
+        now = self.underway
+        if now is None or now.job.job != job or not now.ending:
+            return []
+        self._end(STRANDED, _both(now.detail, why))
         return [Clean()]
 
     def resume(self) -> list[Effect]:

@@ -37,10 +37,11 @@ QUEUED, DOWNLOADING, VERIFYING, TESTING, SWAPPING, SOAKING = (
     "SWAPPING",
     "SOAKING",
 )
-SUCCEEDED, FAILED, ROLLED_BACK, TIMED_OUT, REJECTED, CANCELED = (
+SUCCEEDED, FAILED, ROLLED_BACK, STRANDED, TIMED_OUT, REJECTED, CANCELED = (
     "SUCCEEDED",
     "FAILED",
     "ROLLED_BACK",
+    "STRANDED",
     "TIMED_OUT",
     "REJECTED",
     "CANCELED",
@@ -49,11 +50,12 @@ SUCCEEDED, FAILED, ROLLED_BACK, TIMED_OUT, REJECTED, CANCELED = (
 UNDERWAY = (QUEUED, DOWNLOADING, VERIFYING, TESTING, SWAPPING, SOAKING)
 """States of a job that is not over, in their order."""
 
-ENDED = (SUCCEEDED, FAILED, ROLLED_BACK, TIMED_OUT, REJECTED, CANCELED)
+ENDED = (SUCCEEDED, FAILED, ROLLED_BACK, STRANDED, TIMED_OUT, REJECTED, CANCELED)
 """States of a job that is over.
 
 FAILED: could not be fetched, tested or started; REJECTED: signature, hash or bundle are not what they should be, or it
-is for other devices; ROLLED_BACK: it ran, did not fare well, and the bundle before it runs again; TIMED_OUT: a
+is for other devices; ROLLED_BACK: it ran, did not fare well, and the bundle before it runs again; STRANDED: it should
+have gone back, but no bundle before it is whole, so that it is still the slot's, and the detail says why; TIMED_OUT: a
 state lasted longer than it may; CANCELED: the server took the job back.
 """
 

@@ -12,6 +12,7 @@ from typing import Any, Callable, Optional
 
 from edgekit_runtime import notify
 from edgekit_runtime.agent import protocol
+from edgekit_runtime.agent.drifting import Drifting
 from edgekit_runtime.agent.hands import Hands, Tools
 from edgekit_runtime.agent.link import Link
 from edgekit_runtime.agent.machine import Effect, Figures, Machine, Swap
@@ -85,6 +86,7 @@ class Agent:
         self._cursors: dict[str, str] = {}
         self._degraded: dict[str, str] = {}
         self._told: dict[str, str] = {}
+        self._drifting: dict[str, Drifting] = {}
         now = clock()
         self._last = now
         self._due = {"poll": now, "observe": now, "collect": now}
@@ -204,8 +206,12 @@ class Agent:
                 windows, cursor = self._serving.windows(slot, self._cursors.get(slot, ""))
             except ServingError:
                 continue  # not monitored, or just gone
-            if self._keep(*(("sketch", {"kind": "window", "slot": slot, **w}) for w in windows)):
-                self._cursors[slot] = cursor  # the server forgets them when it is asked next
+            before = self._drifting.get(slot, Drifting())
+            after, sentences = before.take(windows)
+            alarms = (("alarm", {"kind": "alarm", "slot": slot, "sentence": s}) for s in sentences)
+            if self._keep(*alarms, *(("sketch", {"kind": "window", "slot": slot, **w}) for w in windows)):
+                self._cursors[slot], self._drifting[slot] = cursor, after  # the server forgets them when asked next
+                self._urgent |= bool(sentences)
 
     def _took(self, machine: Machine, orders: Orders) -> list[Effect]:
         if self._settings.poll_seconds is None:

@@ -104,14 +104,26 @@ class Store:
         target = self.path(digest)
         try:
             if signature is not None:
-                with replacing(Path(f"{target}.sig")) as out:
-                    out.write(signature)
+                self.sign(digest, signature)
             _sync(whole)
             whole.replace(target)
             _sync(target.parent)
         except OSError as error:
             raise StoreError(f"cannot store {target.name} ({error.strerror or error})") from error
         return target
+
+    def sign(self, digest: str, signature: bytes) -> None:
+        """Put a signature beside where a bundle is, or will be.
+
+        Raises:
+            StoreError: It cannot be written.
+        """
+        target = Path(f"{self.path(digest)}.sig")
+        try:
+            with replacing(target) as out:
+                out.write(signature)
+        except OSError as error:
+            raise StoreError(f"cannot write {target} ({error.strerror or error})") from error
 
     def slots(self) -> list[str]:
         """Names of all slots."""

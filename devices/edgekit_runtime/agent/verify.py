@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
+from edgekit_runtime.agent.child import run
 from edgekit_runtime.agent.protocol import Signature
 from edgekit_runtime.errors import EdgekitError, MissingRequirement, UsageError
 from edgekit_runtime.plain import PlainDataError, decode, encode
@@ -104,21 +105,23 @@ def _signer(question: Question) -> str:
     return signing.check(made, question.digest, keys).id
 
 
-def ask(path: Path, question: Question, timeout: float) -> Verdict:
-    """Have a child look at a file; one that dies or does not end says that this device could not."""
+def ask(path: Path, question: Question, timeout: float, stop: threading.Event) -> Verdict:
+    """Have a child look at a file; one that dies or does not end says that this device could not.
+
+    Raises:
+        Stopped: `stop` was set, and the child was killed.
+    """
     command = [sys.executable, "-m", "edgekit_runtime.agent.verify", str(path)]
     try:
-        done = subprocess.run(
-            command, input=json.dumps(encode(question)).encode(), capture_output=True, timeout=timeout, check=False
-        )
-    except subprocess.TimeoutExpired:
+        code, out, said = run(command, stop, given=json.dumps(encode(question)).encode(), timeout=timeout)
+    except TimeoutError:
         return Verdict(f"looking at {path.name} took longer than {timeout:g} s")
     except OSError as error:
         return Verdict(f"no process to look at {path.name} could be started ({error.strerror or error})")
     try:
-        return decode(Verdict, json.loads(done.stdout))
+        return decode(Verdict, json.loads(out))
     except (ValueError, PlainDataError):
-        last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+        last = said.strip().splitlines()[-1:] or [f"exit code {code}"]
         return Verdict(f"the process that looked at {path.name} died ({last[0][:200]})")
 
 

@@ -23,6 +23,7 @@ def add(verbs: Any, common: argparse.ArgumentParser) -> None:
     )
     watch.add_argument("file", help="the TOML file; docs/guide/watch.md")
     watch.add_argument("--check", action="store_true", help="check the file and the bundle, and run nothing")
+    watch.add_argument("--key", action="append", default=[], help="public key: native code it signed may run")
     watch.add_argument("--once", type=int, metavar="N", help="stop after N answers")
 
 
@@ -36,7 +37,9 @@ def run(options: argparse.Namespace) -> int:
     from edgekit_runtime.capture.sinks.outlet import Outlet
     from edgekit_runtime.errors import EdgekitError, UsageError
     from edgekit_runtime.monitor.recorder import Watched
+    from edgekit_runtime.native import vouched
     from edgekit_runtime.runtime import Runtime
+    from edgekit_runtime.signing import pinned_keys
 
     if options.once is not None and options.once < 1:
         raise UsageError(f"--once {options.once} is not 1 or more")
@@ -52,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
             variant=settings.variant,
             backend=settings.backend,
             threads=settings.threads,
-            trust=settings.trust,
+            trust=settings.trust or vouched(settings.bundle, pinned_keys(options.key)),
         )
 
     def say(sentence: str) -> None:

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Optional
 
 import numpy as np
 
-from edgekit_runtime.manifest import Manifest
+from edgekit_runtime.manifest import DriftLimit, Manifest
 from edgekit_runtime.monitor.distance import Distances, Drift
 from edgekit_runtime.monitor.sketch import Sketch
-
-LEVEL = 0.01
-"""Share of windows without drift that are called drifted all the same, for one feature."""
-
-_PRESUMED = 100
-_DRAWS = 3000
-_SEED = 20_11
-_STATISTICS = 3
-_BINS = 32
+from edgekit_runtime.monitor.window import Window
 
 
 @dataclass(frozen=True)
@@ -28,7 +20,7 @@ class Cells:
     """What a sketch can tell apart: below, one cell for each stretch between different edges, above.
 
     A value that many reference samples share makes equal edges. All that 32 quantiles then say of the share below it
-    is the bin in which it lies; the middle of that bin is expected, and `limits_for` allows for both of its ends.
+    is the bin in which it lies; its middle is expected, and the exporter's limits allow for both of its ends.
 
     Attributes:
         starts: First bin of each inner cell.
@@ -61,75 +53,76 @@ class Cells:
 
 
 def reference_samples(manifest: Manifest) -> int:
-    """How many samples a bundle's reference was made from; few where it does not say, so that limits are wide."""
-    return next((d.samples for d in manifest.data if d.role == "reference"), _PRESUMED)
+    """How many samples a bundle's reference was made from; 0 where it does not say."""
+    return next((d.samples for d in manifest.data if d.role == "reference"), 0)
 
 
 def distances(counts: np.ndarray, shares: Sequence[float]) -> Distances:
-    """Distances of counted values from expected shares.
-
-    Half a value is added to each cell before the window's shares are taken (Krichevsky and Trofimov 1981), so that an
-    empty cell gives a large PSI instead of an infinite one; KS and JS take the plain shares.
+    """Distances of counted values from expected shares; see `statistics`.
 
     Args:
         counts: (cells,).
         shares: (cells,), all over 0, sum 1.
     """
-    psi, ks, js = _statistics(np.asarray(counts, np.float64)[None], np.asarray(shares, np.float64))
+    psi, ks, js = statistics(np.asarray(counts, np.float64)[None], np.asarray(shares, np.float64))
     return Distances(float(psi[0]), float(ks[0]), float(js[0]))
 
 
-def compare(sketch: Sketch, reference: int, *, level: float = LEVEL) -> Optional[Drift]:
-    """A window against its reference; None where the window has no number, or the reference had less than two.
+def compare(sketch: Sketch, reference: int, limits: Sequence[DriftLimit]) -> Optional[Drift]:
+    """A window against its reference; None where nobody can judge it.
+
+    That is where it has fewer values than the smallest window that limits were drawn for, or there are no limits: a
+    bundle made before manifest 1.3, or a reference of less than two samples.
 
     Args:
         sketch: The window's counts.
         reference: Samples that the edges were made from.
-        level: Share of false alarms for this one number; each of the three distances gets a third of it.
+        limits: The exporter's, of growing windows.
     """
     samples = sketch.count
-    if not samples or reference < 2:
+    if not limits or samples < limits[0].samples or reference < 2:
         return None
     cells = Cells.of(sketch.edges, reference)
-    found = distances(cells.counts(sketch), cells.shares)
-    limits = limits_for(cells, reference, samples, level)
-    over = tuple(n for n in ("psi", "ks", "js") if getattr(found, n) > getattr(limits, n))
-    return Drift(found, limits, samples, over)
+    found, allowed = distances(cells.counts(sketch), cells.shares), between(limits, samples)
+    over = tuple(n for n in ("psi", "ks", "js") if getattr(found, n) > getattr(allowed, n))
+    return Drift(found, allowed, samples, over)
 
 
-@lru_cache(maxsize=256)
-def limits_for(cells: Cells, reference: int, samples: int, level: float = LEVEL) -> Distances:
-    """The ``1 - level / 3`` quantile of each distance over windows that are drawn from the reference itself.
+def between(limits: Sequence[DriftLimit], samples: int) -> Distances:
+    """Limits of a window of any size, by straight lines in logarithms of both.
 
-    A parametric bootstrap (Efron and Tibshirani 1993, chapter 6) of both samples, as both are finite. The reference's
-    edges are order statistics, so the true share between two of them is not what was counted but a Dirichlet draw with
-    one unit for each gap between neighbouring samples (David and Nagaraja, Order Statistics, 3rd ed., section 6.4):
-    ``p ~ Dirichlet(shares * (reference + 1))``. Where edges are equal, the share below each is first moved to one
-    end of the bin that hides it. The window is then ``Multinomial(samples, p)``. 3000 draws, seeded: the same on every
-    device with one version of numpy.
+    Limits are roughly ``a + b * samples ** -c``; between the exporter's sizes the lines are within a tenth of what it
+    would draw (tests/sdk/test_limits.py). A larger window than the last has the last's limits, which are too wide.
     """
-    generator = np.random.default_rng(_SEED)
-    shares = np.array(cells.shares)
-    likely = _either_end(shares, generator) if cells.discrete else np.broadcast_to(shares, (_DRAWS, len(shares)))
-    drawn = generator.standard_gamma(likely * (reference + 1))
-    windows = generator.multinomial(samples, drawn / drawn.sum(axis=1, keepdims=True))
-    limits = np.quantile(np.stack(_statistics(windows.astype(np.float64), shares)), 1 - level / _STATISTICS, axis=1)
-    return Distances(*(float(v) for v in limits))
+    place = math.log(samples)
+    sizes = [math.log(limit.samples) for limit in limits]
+    return Distances(
+        *(
+            math.exp(np.interp(place, sizes, [math.log(getattr(limit, name)) for limit in limits]))
+            for name in ("psi", "ks", "js")
+        )
+    )
 
 
-def _either_end(shares: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Shares with each inner bound moved to an end of its bin, and nothing outside half of the time: (draws, cells)."""
-    bounds = np.broadcast_to(np.cumsum(shares)[:-1], (_DRAWS, len(shares) - 1)).copy()
-    half = (1 - 2 * shares[0]) / (2 * _BINS)
-    bounds[:, 1:-1] += generator.choice((-half, half), bounds[:, 1:-1].shape)
-    bounds[:, 0] *= generator.integers(0, 2, _DRAWS)
-    bounds[:, -1] += shares[-1] * generator.integers(0, 2, _DRAWS)
-    ends = np.concatenate([np.zeros((_DRAWS, 1)), bounds, np.ones((_DRAWS, 1))], axis=1)
-    return np.maximum(np.diff(np.maximum.accumulate(ends, axis=1), axis=1), 1e-12)
+def of_window(window: Window, manifest: Manifest) -> dict[str, dict[str, Drift]]:
+    """``{"inputs": {name: Drift}, "outputs": …}`` of one window; names that nobody can judge are left out."""
+    samples = reference_samples(manifest)
+    return {
+        side: {
+            name: found
+            for name, sketch in getattr(window, side).items()
+            if (found := compare(sketch, samples, getattr(manifest.monitoring, side)[name].limits)) is not None
+        }
+        for side in ("inputs", "outputs")
+    }
 
 
-def _statistics(counts: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """PSI, KS and JS of each row of counts: (rows, cells) to three of (rows,)."""
+def statistics(counts: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """PSI, KS and JS of each row of counts: (rows, cells) to three of (rows,).
+
+    Half a value is added to each cell before the window's shares are taken for PSI (Krichevsky and Trofimov 1981), so
+    that an empty cell gives a large one instead of an infinite one; KS and JS take the plain shares.
+    """
     total = counts.sum(axis=1, keepdims=True)
     window = counts / total
     smooth = (counts + 0.5) / (total + 0.5 * counts.shape[1])

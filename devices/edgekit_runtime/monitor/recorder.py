@@ -13,7 +13,7 @@ import numpy as np
 from edgekit_runtime.errors import SpecificationError
 from edgekit_runtime.manifest import Manifest
 from edgekit_runtime.monitor.distance import Drift
-from edgekit_runtime.monitor.drift import LEVEL, compare, reference_samples
+from edgekit_runtime.monitor.drift import of_window
 from edgekit_runtime.monitor.grid import Grid
 from edgekit_runtime.monitor.watching import Watching
 from edgekit_runtime.monitor.window import Window
@@ -29,7 +29,6 @@ class Monitor:
 
     Attributes:
         manifest: The model's manifest.
-        reference: Samples that the reference distributions were made from.
         totals: Calls, errors and latencies since the monitor was made, over all windows (for `/metrics`).
         lost: Closed windows that were dropped because nobody took them.
     """
@@ -59,7 +58,6 @@ class Monitor:
         if not seconds > 0 or not budget >= 0:
             raise ValueError("a monitor needs windows longer than 0 s and a budget of 0 s or more")
         self.manifest = model.manifest if isinstance(model, Runtime) else model
-        self.reference = reference_samples(self.manifest)
         self.totals = Window.of(self.manifest, clock())
         self.lost = 0
         self._seconds, self._clock, self._timer, self._budget = seconds, clock, timer, budget
@@ -132,16 +130,9 @@ class Monitor:
             empty = Window.of(self.manifest, self._window.begun)
             return self.totals.merge(self._window), self._window.merge(empty)
 
-    def drift(self, window: Window, *, level: float = LEVEL) -> dict[str, dict[str, Drift]]:
-        """``{"inputs": {name: Drift}, "outputs": …}`` of one window; names without a number in it are left out."""
-        return {
-            part: {
-                name: found
-                for name, sketch in getattr(window, part).items()
-                if (found := compare(sketch, self.reference, level=level)) is not None
-            }
-            for part in ("inputs", "outputs")
-        }
+    def drift(self, window: Window) -> dict[str, dict[str, Drift]]:
+        """``{"inputs": {name: Drift}, "outputs": …}`` of one window; names that nobody can judge are left out."""
+        return of_window(window, self.manifest)
 
     def _summary(self, raw: Any) -> Optional[Mapping[str, float]]:
         if self._kind not in ("image", "audio"):

@@ -48,6 +48,8 @@ _SCRAPE = 1.0  # a scrape does not wait longer for a process that is busy: it ge
 _FORWARDED = ("content-type", "content-encoding", "accept-encoding", "inference-header-content-length")
 _LONGEST = 200  # no value of these means anything beyond so many characters
 _LOOK = 0.01  # seconds after which it is worth looking whether the client is still there
+_BODIES = 4  # so many of the largest bodies may be held at once, those of requests that wait for a model included
+_LATER = (("Retry-After", "1"),)
 _GONE = 499  # nginx's number for a client that closed the connection
 
 
@@ -80,6 +82,7 @@ class Application:
         self.counters = Counters()
         self._token = None if token is None else f"Bearer {token}".encode()
         self._max_body = repository.opening.max_body
+        self._room, self._held = _BODIES * self._max_body, 0
         self._device, self._regularly, self._pause = device, regularly, beat
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -214,7 +217,7 @@ class Application:
 
     async def _infer(self, model: Model, action: str, headers: Mapping[bytes, bytes], receive: Receive) -> Reply:
         seen = model.statistics
-        arrived, status = time.monotonic(), 500
+        arrived, status, size = time.monotonic(), 500, 0
         try:
             parts, size = await self._body(headers, receive)
             arrived = time.monotonic()
@@ -233,6 +236,7 @@ class Application:
             status = error.status if isinstance(error, Refused) else 422
             raise
         finally:
+            self._held -= size
             seconds = time.monotonic() - arrived
             self.counters.record(model.name, status, seconds)
             seen.last = int(time.time() * 1000)
@@ -245,7 +249,8 @@ class Application:
         if not known:
             raise _nothing_here()
         _only("POST", method)
-        parts, _ = await self._body(headers, receive)
+        parts, size = await self._body(headers, receive)
+        self._held -= size
         content = unpack(b"".join(parts), header(headers, "content-encoding"), self._max_body)
         asked = load_json(content) if content.strip() else {}
         if not isinstance(asked, dict):
@@ -285,20 +290,29 @@ class Application:
             timer.cancel()
 
     async def _read(self, receive: Receive) -> tuple[list[bytes], int]:
+        """The body and its size, which is held against all bodies' room until the caller takes it off."""
         parts: list[bytes] = []
         size = 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise _ClientGone
-            part = message.get("body", b"")
-            size += len(part)
-            if size > self._max_body:
-                raise too_large(self._max_body)
-            if part:
-                parts.append(part)
-            if not message.get("more_body", False):
-                return parts, size
+        try:
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise _ClientGone
+                part = message.get("body", b"")
+                size += len(part)
+                self._held += len(part)
+                if size > self._max_body:
+                    raise too_large(self._max_body)
+                if self._held > self._room:
+                    room = f"{self._room / 2**20:g} MiB"
+                    raise Refused(503, f"requests hold {room} already", "try again a little later", _LATER)
+                if part:
+                    parts.append(part)
+                if not message.get("more_body", False):
+                    return parts, size
+        except BaseException:
+            self._held -= size
+            raise
 
 
 async def _first(answer: asyncio.Future[Any], receive: Receive, deadline: Optional[float]) -> Any:

@@ -181,7 +181,7 @@ class Worker:
             "totals": totals.to_plain(),
             "open": current.to_plain(),
             "closed": [w.to_plain() for w in closed],
-            "drift": _drift(monitor, closed[-1]) if closed else {},
+            "drift": [_drift(monitor, w) for w in closed],
             "lost": monitor.lost - self._lost,
             "at": time.time(),
         }

@@ -52,7 +52,7 @@ class Watch:
         self._counts: dict[str, _Counts] = {}
         self._of: dict[int, str] = {}
         self._open: dict[int, Mapping[str, Any]] = {}
-        self._closed: deque[tuple[int, str, Mapping[str, Any]]] = deque()
+        self._closed: deque[tuple[int, str, Mapping[str, Any], Mapping[str, str]]] = deque()
         self._number = 0
         self._run = secrets.token_hex(4)
 
@@ -62,7 +62,7 @@ class Watch:
         Args:
             child: Which process.
             source: Its bundle.
-            said: ``totals``, ``open`` (the open window), ``closed`` windows, ``drift`` of the last of them, ``lost``
+            said: ``totals``, ``open`` (the open window), ``closed`` windows, ``drift`` of each of them, ``lost``
                 windows and ``at``, the time.
         """
         counts = self._counts.setdefault(source.digest, _Counts(source.manifest))
@@ -77,12 +77,12 @@ class Watch:
         except PlainDataError as error:
             _LOG.error("%s: %s", source.manifest.name, error)
             return
-        for window in said["closed"]:
-            self._close(source.digest, window)
+        for window, plain in zip(said["closed"], said["drift"]):
+            drift = _drift(plain)
+            self._close(source.digest, window, drift)
+            counts.drift = drift or counts.drift
         self.lost += said["lost"]
         self._open[child] = {**said["open"], "ended": said["at"]}
-        if said["drift"]:
-            counts.drift = _drift(said["drift"])
 
     def open(self, child: int) -> bool:
         """Whether a process has an open window with something in it."""
@@ -99,7 +99,7 @@ class Watch:
             counts.gone = last if counts.gone is None else counts.gone.merge(last)
         window = self._open.pop(child, {})
         if window.get("requests"):
-            self._close(digest, window)
+            self._close(digest, window, {})
 
     def windows(self, since: str) -> dict[str, Any]:
         """Closed windows, for ``GET /v2/models/M/windows``.
@@ -113,7 +113,7 @@ class Watch:
             while self._closed and self._closed[0][0] <= int(number):
                 self._closed.popleft()
         return {
-            "windows": [{"number": n, "digest": d, "window": w} for n, d, w in self._closed],
+            "windows": [{"number": n, "digest": d, "window": w, "drift": over} for n, d, w, over in self._closed],
             "cursor": f"{self._run}-{self._number}",
             "lost": self.lost,
         }
@@ -127,12 +127,19 @@ class Watch:
                 found += of_model(total, {"model": name, "digest": digest[:16]}, counts.drift)
         return [dataclasses.replace(f, name=_RENAMED.get(f.name, f.name)) for f in found]
 
-    def _close(self, digest: str, window: Mapping[str, Any]) -> None:
+    def _close(self, digest: str, window: Mapping[str, Any], drift: Mapping[str, Mapping[str, Drift]]) -> None:
         self._number += 1
-        self._closed.append((self._number, digest, window))
+        over = {f"{side}.{name}": _over(d) for side, found in drift.items() for name, d in found.items()}
+        self._closed.append((self._number, digest, window, over))
         if len(self._closed) > _KEPT:
             self._closed.popleft()
             self.lost += 1
+
+
+def _over(drift: Drift) -> str:
+    """The distances that are over their limits, in words; empty where none is."""
+    found = ((name, getattr(drift.distances, name), getattr(drift.limits, name)) for name in drift.drifted)
+    return ", ".join(f"{name} {value:.3g} over {limit:.3g}" for name, value, limit in found)
 
 
 def _drift(said: Mapping[str, Any]) -> dict[str, dict[str, Drift]]:

@@ -4,7 +4,7 @@ A specification is a list of steps, plain data in the bundle's manifest. A new s
 kind and one line in `_STEPS`.
 """
 
-from edgekit_runtime.specification.core import Specification
+from edgekit_runtime.specification.core import FOLDER, Specification, files_of
 from edgekit_runtime.specification.step import Step, Tensors, step_class
 
-__all__ = ["Specification", "Step", "Tensors", "step_class"]
+__all__ = ["FOLDER", "Specification", "Step", "Tensors", "files_of", "step_class"]

@@ -33,6 +33,8 @@ _STEPS = {
     # table
     "columns": "edgekit_runtime.specification.table:Columns",
     "text": "edgekit_runtime.specification.table:Text",
+    # text
+    "wordpiece": "edgekit_runtime.specification.wordpiece:WordPiece",
     # answers
     "softmax": "edgekit_runtime.specification.output:Softmax",
     "sigmoid": "edgekit_runtime.specification.output:Sigmoid",
@@ -55,9 +57,11 @@ class Step(ABC):
         name: What the step is called in a specification.
         pointwise: True for steps whose result at a place depends on the value and the channel there alone.
         presents: True for steps that turn scores into an answer for people; the evaluator stops before them.
+        file_settings: Settings that name a file beside the specification, as a vocabulary.
     """
 
     name: ClassVar[str]
+    file_settings: ClassVar[tuple[str, ...]] = ()
     presents: ClassVar[bool] = False
     pointwise: ClassVar[bool] = False
 
@@ -72,6 +76,13 @@ class Step(ABC):
 
         Raises:
             SpecificationError: The value is not of the form that this step takes.
+        """
+
+    def open(self, files: Mapping[str, bytes]) -> None:
+        """Take what is needed of the files beside the specification, which `file_settings` name.
+
+        Raises:
+            SpecificationError: A file is not what the step takes.
         """
 
     def to_plain(self) -> dict[str, Any]:

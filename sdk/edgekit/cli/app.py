@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import typer
 
-from edgekit.cli import bundles, compress, deploy, evaluation, export, fleet, machine, placement, signing
+from edgekit.cli import (
+    bundles,
+    compress,
+    deploy,
+    diagnose,
+    evaluation,
+    export,
+    fleet,
+    machine,
+    placement,
+    signing,
+    train,
+)
 
 app = typer.Typer(
     name="edgekit",
@@ -22,11 +34,13 @@ def _root() -> None:
     """Take a trained model to a device, and know that it still works there."""
 
 
+app.command("train")(train.train_command)
 app.command("export")(export.export_command)
 app.command("compress")(compress.compress_command)
 app.command("run")(bundles.run_command)
 app.command("eval")(evaluation.eval_command)
 app.command("compare")(evaluation.compare_command)
+app.command("diagnose")(diagnose.diagnose_command)
 app.command("benchmark")(bundles.benchmark_command)
 app.command("deploy")(deploy.deploy_command)
 app.command("placement")(placement.placement_command)

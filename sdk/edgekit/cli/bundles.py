@@ -20,7 +20,7 @@ Json_ = Annotated[bool, typer.Option("--json", help="print one JSON object to st
 
 def run_command(
     bundle: Bundle_,
-    inputs: Annotated[list[str], typer.Argument(help="pictures, wav files, .json rows or .npy arrays")],
+    inputs: Annotated[list[str], typer.Argument(help="pictures, wav files, .json rows, .npy arrays, or texts")],
     variant: Variant_ = None,
     backend: Backend_ = None,
     trust: Trust_ = False,

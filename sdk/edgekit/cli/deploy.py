@@ -71,6 +71,9 @@ def deploy_command(
     ] = None,
     trust: Annotated[bool, typer.Option("--trust", help="let native code in the bundle run there")] = False,
     key: Annotated[list[str] | None, typer.Option(help="public key: native code it signed may run there")] = None,
+    store: Annotated[
+        str | None, typer.Option(help="folder of the agent's store there; it is looked for where agents have it")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print what would be done; nothing is changed")] = False,
     json: Annotated[bool, typer.Option("--json", help="print one JSON object to standard output")] = False,
 ) -> None:
@@ -78,7 +81,7 @@ def deploy_command(
     import shlex
 
     from edgekit.cli.show import console, print_json
-    from edgekit.remote.deploy import ask_runtime, carry_out
+    from edgekit.remote.deploy import ask_runtime, carry_out, put
 
     out = console(json)
     options = chosen_there(bundle, variant, backend, trust=trust, keys=key)
@@ -103,11 +106,13 @@ def deploy_command(
         sent = carry_out(transport, plan, lambda line: out.print(line, markup=False, soft_wrap=True))
         with out.status("self-test on the board"):
             tested = ask_runtime(transport, plan, "selftest", options)
+        placed = put(transport, plan, bundle, store)
     native = " --trust" if "--trust" in options else ""
     program = f"{plan.venv}/bin/edgekit-runtime"
     command = f"{shlex.quote(program)} serve {shlex.quote(plan.bundle.destination)}{native}"
     if json:
-        print_json({**answer, "done": True, "sent": sent, "selftest": tested, "command": command})
+        done = {"done": True, "sent": sent, "selftest": tested, "placed": asdict(placed), "command": command}
+        print_json({**answer, **done})
         return
     emulated = f" (on {plan.board.emulator}, which is not the board)" if plan.board.emulator else ""
     out.print(
@@ -116,7 +121,9 @@ def deploy_command(
         markup=False,
         soft_wrap=True,
     )
-    out.print(f"run it there: {command}", markup=False, soft_wrap=True)
+    out.print(placed.words, markup=False, soft_wrap=True)
+    if not placed.loaded:
+        out.print(f"run it there: {command}", markup=False, soft_wrap=True)
 
 
 def chosen_there(

@@ -23,7 +23,8 @@ def export_command(
     model: Annotated[
         str | None,
         typer.Argument(
-            help=".keras, .h5, SavedModel, .onnx, .tflite, .pt2, file.py:factory, .joblib, .pkl, .skops, .ubj, .txt"
+            help="run folder of `edgekit train`, .keras, .h5, SavedModel, .onnx, .tflite, .pt2, file.py:factory, "
+            ".joblib, .pkl, .skops, .ubj, .txt"
         ),
     ] = None,
     target: Annotated[str | None, typer.Option("--target", "-t", help="device, as in `edgekit targets`")] = None,

@@ -17,6 +17,7 @@ import io
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,13 +136,18 @@ class Store:
             return None
         try:
             return _read(place, self.key, recipe)
-        except (OSError, ValueError, EdgekitError, KeyError) as error:
+        except (OSError, ValueError, EdgekitError, KeyError, RecursionError, zipfile.BadZipFile) as error:
             self._said(f"{place} is damaged and made again ({getattr(error, 'message', None) or error})")
             self._try(lambda: _remove(place))
             return None
 
     def put(self, name: str, record: Record, model: Converted | None, evaluation: Evaluation | None) -> None:
-        """Keep a result. Where it cannot be written the run goes on without, and says so once."""
+        """Keep a result. Where it cannot be written the run goes on without, and says so once.
+
+        A model of several files is not kept.
+        """
+        if model is not None and model.beside:
+            return
         self._try(lambda: _write(self.folder / name, record, model, evaluation))
 
     def rungs(self, kind: type[T]) -> list[T]:
@@ -149,9 +155,9 @@ class Store:
         try:
             data = json.loads(_small(self.folder / RUNGS).decode())
             return [decode(kind, entry, "rung") for entry in data["rungs"]] if data["key"] == self.key else []
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
-        except (OSError, ValueError, TypeError, KeyError, PlainDataError):
+        except (OSError, ValueError, TypeError, KeyError, RecursionError, PlainDataError):
             self._said(f"{self.folder / RUNGS} is damaged and made again")
             return []
 
@@ -187,8 +193,20 @@ def _open_folder(root: Path, folder: Path) -> None:
     ignore = root / ".gitignore"
     if not ignore.exists():
         ignore.write_text("*\n")
-    for part in folder.glob(".*.part"):  # left by a run that was killed
-        shutil.rmtree(part, ignore_errors=True)
+    for part in folder.glob(".*.part"):
+        if not _runs(part.suffixes[-2:-1]):  # left by a run that was killed
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _runs(suffix: list[str]) -> bool:
+    """Whether the process that a folder is named after is there still: two runs may share one place."""
+    try:
+        os.kill(int(suffix[0][1:]), 0)
+    except (ValueError, IndexError, ProcessLookupError):
+        return False
+    except OSError:
+        return True  # somebody else's
+    return True
 
 
 def _remove(place: Path) -> None:

@@ -18,7 +18,7 @@ from edgekit.contract.cache import Record, Store
 from edgekit.contract.choice import Choice
 from edgekit.contract.contract import Contract
 from edgekit.contract.ladder import Climb, Stopwatch
-from edgekit.contract.latency import Latency, in_turns
+from edgekit.contract.latency import SECONDS, Latency, in_turns
 from edgekit.contract.verdict import Verdict, decide
 from edgekit.errors import DataError
 from edgekit.licences import read_licences
@@ -30,6 +30,7 @@ from edgekit.workbench import Workbench
 from edgekit_converters.errors import ConversionError, UsageError
 from edgekit_converters.files import sha256_of, versions
 from edgekit_converters.sources.classic import ClassicSource
+from edgekit_runtime.backends import accelerator_of
 from edgekit_runtime.plain import encode
 
 if TYPE_CHECKING:
@@ -53,13 +54,15 @@ class CompressPlan:
         export: The model, its data and its target; `max_drop`, `quantize` and plain code's settings are not used.
         contract: The limits.
         work: Folder that keeps what was tried; None for `WORK`.
-        board: Where latencies and memory are measured; None for this machine.
+        board: Where latencies are measured; None for this machine.
+        seconds: How long a variant and float are timed here.
     """
 
     export: ExportPlan
     contract: Contract
     work: str | None = None
     board: Board | None = None
+    seconds: float = SECONDS
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,9 @@ def _compress(plan: CompressPlan, progress: Progress, folder: Path, stack: ExitS
     work = Path(plan.work) if plan.work is not None else WORK
     store = Store(work, _parts(bench, where), progress.say)
     _start(bench, store)
-    stopwatch: Stopwatch = plan.board.stopwatch(bench) if plan.board else Here(bench, where)
+    stopwatch: Stopwatch = plan.board.stopwatch(bench) if plan.board else Here(bench, where, plan.seconds)
+    if plan.board is None and (unit := accelerator_of(bench.target.backends[bench.floating.format][:1])):
+        bench.mind(f"latencies are of this workstation's CPU, not of the {unit}: give --host to measure on the board")
     climb = Climb(bench, plan.contract, store, stopwatch)
     attempts = climb.run()
     verdict = decide(attempts, plan.contract)
@@ -183,10 +188,11 @@ class Here:
     Args:
         bench: Where variants are opened.
         where: This machine, in words.
+        seconds: How long.
     """
 
-    def __init__(self, bench: Workbench, where: str) -> None:
-        self._bench, self._where = bench, where
+    def __init__(self, bench: Workbench, where: str, seconds: float = SECONDS) -> None:
+        self._bench, self._where, self._seconds = bench, where, seconds
         self._feeds = bench.probes(True)
 
     def __call__(self, result: VariantResult) -> Latency:
@@ -194,7 +200,7 @@ class Here:
         floating = self._bench.made[self._bench.floating.name]
         described = self._bench.described(floating, {})
         with self._bench.open(described) as reference, self._bench.open(result.variant) as runtime:
-            found = in_turns(runtime, reference, self._feeds, self._where)
+            found = in_turns(runtime, reference, self._feeds, self._where, seconds=self._seconds)
         if result.variant.name == described.name:
             return replace(found, float_ms=found.ms, ratio=1.0)
         return found

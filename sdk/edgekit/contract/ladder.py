@@ -22,8 +22,9 @@ from edgekit.result import VariantResult
 from edgekit.workbench import Workbench
 from edgekit_converters.errors import ConversionError
 from edgekit_converters.passes.ladder import Rung, rungs
+from edgekit_converters.passes.plan import PRECISIONS
 from edgekit_converters.recipe import Recipe
-from edgekit_runtime.errors import EdgekitError
+from edgekit_runtime.errors import EdgekitError, MissingRequirement
 from edgekit_runtime.manifest import Variant
 
 _SAME = 1e-3
@@ -58,7 +59,7 @@ class Climb:
     ) -> None:
         self.bench, self.contract, self.store, self._stopwatch, self._clock = bench, contract, store, stopwatch, clock
         self.attempts: list[Attempt] = []
-        self._tags: set[str] = set()
+        self._tags: set[tuple[str, str]] = set()
 
     def run(self) -> tuple[Attempt, ...]:
         """Float first, for everything is held against it; then the rungs, until one holds."""
@@ -77,12 +78,15 @@ class Climb:
         known = self.store.rungs(Rung)
         yield from known
         limits = self.bench.target.limits
-        for number, rung in enumerate(rungs(self.bench.floating, limits, self.bench.context("ladder"))):
-            if number < len(known):
-                continue
-            known.append(rung)
-            self.store.put_rungs(known)
-            yield rung
+        try:
+            for number, rung in enumerate(rungs(self.bench.floating, limits, self.bench.context("ladder"))):
+                if number < len(known):
+                    continue
+                known.append(rung)
+                self.store.put_rungs(known)
+                yield rung
+        except ConversionError as error:  # in what later rungs look at, as what each layer loses
+            self.bench.mind(f"there are no further rungs: {error.message}")
 
     def _tried(self, rung: Rung) -> Attempt:
         tag, name = self._tag(rung), _folder(rung)
@@ -92,11 +96,11 @@ class Climb:
 
     def _tag(self, rung: Rung) -> str | None:
         """What tells the variant from others of its precision; the first rung of a name needs nothing."""
-        words = re.sub(r"[^a-z0-9]+", "-", rung.name.lower()).strip("-")
-        tag = words if "-" in words or words in self._tags else ""
-        while tag in self._tags and tag:
-            tag += "-2"
-        self._tags.add(tag or words)
+        first, _, rest = re.sub(r"[^a-z0-9]+", "-", rung.name.lower()).strip("-").partition("-")
+        tag = rest if first in PRECISIONS else "-".join(part for part in (first, rest) if part and first != FLOAT)
+        while (first, tag) in self._tags:
+            tag = f"{tag}-2".strip("-")
+        self._tags.add((first, tag))
         return tag or None
 
     # -- an earlier run's --------------------------------------------------------------------------------------------
@@ -129,7 +133,9 @@ class Climb:
         began = self._clock()
         try:
             made = self._made(rung.recipe, tag, rung.name)
-        except ConversionError as error:
+        except MissingRequirement:
+            raise
+        except EdgekitError as error:  # a rung that cannot be made, opened or measured is no reason to end the climb
             refused = Attempt(rung.name, rung.cost, refusal=error.message, seconds=self._clock() - began)
             record = Record(self.store.key, rung.recipe, error.message, error.hint, seconds=refused.seconds)
             self.store.put(name, record, None, None)

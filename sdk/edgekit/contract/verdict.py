@@ -55,12 +55,18 @@ def decide(attempts: Sequence[Attempt], contract: Contract) -> Verdict | None:
         best = min(slow, key=lambda a: a.latency.ratio if a.latency else 1.0)
         return Verdict(best, True, f"{best.rung} is slower than float, which does not hold the contract: "
                                    f"{floating.verdict(contract)}")  # fmt: skip
-    best = min(shipping, key=lambda a: sum(b.weight for b in a.breaches(contract)))
-    broken = best.breaches(contract)
-    held = all(b.implied for b in broken)
-    said = "; ".join(b.words for b in broken)
+    # what was asked for comes before what nobody asked for, however bad
+    best = min(shipping, key=lambda a: (not _held(a, contract), sum(b.weight for b in a.breaches(contract))))
+    said = "; ".join(b.words for b in best.breaches(contract))
+    if _held(best, contract):
+        return Verdict(best, True, f"{best.rung} holds what was asked for, which was no accuracy: {said}")
     closest = _closest(shipping, contract)
-    return Verdict(best, held, f"no rung holds the contract; the best, {best.rung}: {said}{closest}")
+    return Verdict(best, False, f"no rung holds the contract; the best, {best.rung}: {said}{closest}")
+
+
+def _held(attempt: Attempt, contract: Contract) -> bool:
+    """Whether it holds all that was asked for."""
+    return all(b.implied for b in attempt.breaches(contract))
 
 
 def _instead(chosen: Attempt, before: Sequence[Attempt], contract: Contract) -> str:

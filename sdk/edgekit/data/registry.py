@@ -11,6 +11,7 @@ from edgekit.data.dataset import Dataset
 from edgekit.errors import DataError
 
 KINDS = {
+    "huggingface": "edgekit.data.huggingface",
     "coco": "edgekit.data.coco",
     "yolo": "edgekit.data.yolo",
     "voc": "edgekit.data.voc",
@@ -26,7 +27,7 @@ def open_dataset(path: str, *, label: str | None = None, labels_order: Sequence[
 
     Args:
         path: Folder of pictures or wav files by class, pictures with boxes (COCO, YOLO, Pascal VOC), ``.csv``
-            table or a folder of them, ``.npz`` arrays.
+            or ``.jsonl`` table or a folder of them, ``.npz`` arrays, a folder that Hugging Face ``datasets`` saved.
         label: Label column of a table.
         labels_order: Class names in the order of the model's scores; sorted names by default.
 
@@ -44,4 +45,6 @@ def open_dataset(path: str, *, label: str | None = None, labels_order: Sequence[
             if not dataset.split("test"):
                 raise DataError(f"{path} has no samples to evaluate on", "add a test folder, or more samples")
             return dataset
-    raise DataError(f"{path} is no data set of a known kind", "give a folder of class folders, a .csv or a .npz")
+    raise DataError(
+        f"{path} is no data set of a known kind", "give a folder of class folders, a .csv, .jsonl or a .npz"
+    )

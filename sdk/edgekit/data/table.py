@@ -1,4 +1,4 @@
-"""Tables with a header: comma-, semicolon- or tab-separated, one file or a folder of ``train.csv``, ``test.csv``."""
+"""Tables: comma-, semicolon- or tab-separated with a header, or JSON lines; a file, or a folder of one a split."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgekit.data import jsonl
 from edgekit.data.dataset import Dataset
 from edgekit.data.sample import Sample
 from edgekit.data.splits import NAMES, settle
 from edgekit.errors import DataError
 
-SUFFIXES = (".csv", ".tsv")
+SUFFIXES = (".csv", ".tsv", *jsonl.SUFFIXES)
 MISSING = {"", "na", "nan", "n/a", "null", "none"}
 NO_LABEL = ""
 """For the name of the label column where there is none."""
@@ -35,7 +36,7 @@ class _File:
 
 
 def claims(path: Path) -> bool:
-    """A ``.csv`` or ``.tsv`` file, or a folder with one called like a split."""
+    """A ``.csv``, ``.tsv`` or ``.jsonl`` file, or a folder with one called like a split."""
     return path.suffix.lower() in SUFFIXES if path.is_file() else bool(path.is_dir() and _split_files(path))
 
 
@@ -107,6 +108,11 @@ def _split_files(folder: Path) -> dict[str, Path]:
 
 
 def _read(path: Path) -> _File:
+    if path.suffix.lower() in jsonl.SUFFIXES:
+        header, rows, lines = jsonl.read_jsonl(path)
+        if not rows:
+            raise DataError(f"{path} has no rows")
+        return _File(path, header, [[v.strip() for v in row] for row in rows], lines)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             head = file.readline()

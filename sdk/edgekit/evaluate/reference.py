@@ -10,6 +10,7 @@ import numpy as np
 
 from edgekit.data import Dataset, Sample
 from edgekit.evaluate.evaluation import Evaluation, per_class
+from edgekit.evaluate.limits import drift_limits
 from edgekit_runtime.manifest import ConfidenceBin, Monitoring, Quantiles
 from edgekit_runtime.monitor.sketch import number
 from edgekit_runtime.monitor.watching import OTHERS, chosen
@@ -23,15 +24,24 @@ _MAX_SCORES = 1000  # ImageNet's classes
 _ROUNDING = 0.02  # a dequantized probability may be a step or two outside 0..1
 
 
-def quantiles(values: Sequence[float]) -> Quantiles:
-    """33 edges of 32 bins with equal shares of the finite values."""
+def quantiles(values: Sequence[float], reference: int | None = None) -> Quantiles:
+    """33 edges of 32 bins with equal shares of the finite values, and how far a window without drift may be from them.
+
+    Args:
+        values: Of the reference samples.
+        reference: How many samples the bundle will say that it has; None for as many as values.
+    """
     array = np.asarray(values, np.float64)
     finite = array[np.isfinite(array)]
     if not finite.size:
         return Quantiles((0.0,) * (BINS + 1), nulls=1.0)
-    edges = np.quantile(finite, np.linspace(0, 1, BINS + 1))
+    edges = tuple(float(e) for e in np.quantile(finite, np.linspace(0, 1, BINS + 1)))
     return Quantiles(
-        tuple(float(e) for e in edges), float(finite.mean()), float(finite.std()), float(1 - finite.size / array.size)
+        edges,
+        float(finite.mean()),
+        float(finite.std()),
+        float(1 - finite.size / array.size),
+        drift_limits(edges, reference or array.size, finite.size),
     )
 
 
@@ -106,7 +116,7 @@ def monitoring_reference(
             targets = np.array([s.label for s in held_out])
         table = confidence_table(per_class(answers), targets)
     return Monitoring(
-        inputs={n: quantiles(v) for n, v in inputs.items()},
+        inputs={n: quantiles(v, len(reference)) for n, v in inputs.items()},
         outputs=_outputs(names, stacked, priors),
         priors=priors,
         confidence=table,

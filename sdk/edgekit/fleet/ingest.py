@@ -16,6 +16,7 @@ from edgekit.fleet.models import HighWater, Job, Report, Slot
 from edgekit_runtime.agent import protocol
 from edgekit_runtime.errors import EdgekitError
 from edgekit_runtime.manifest import Manifest
+from edgekit_runtime.monitor.distance import Drift
 
 _MOST = 2**63 - 1  # what SQLite's integers hold
 _COUNTABLE = 2**53
@@ -53,7 +54,7 @@ def figures(body: Mapping[str, Any], manifest: Callable[[str], Manifest | None])
         body: ``{"kind": "window", "slot", "digest", "window"}``.
         manifest: Of a bundle's digest; None where it is not known here.
     """
-    from edgekit_runtime.monitor.drift import compare, reference_samples
+    from edgekit_runtime.monitor.drift import of_window
     from edgekit_runtime.monitor.histogram import Histogram
     from edgekit_runtime.monitor.window import Window
 
@@ -63,24 +64,19 @@ def figures(body: Mapping[str, Any], manifest: Callable[[str], Manifest | None])
         if known is None:
             latency = Histogram.from_plain(plain["latency"])
             requests, errors, ended = int(plain["requests"]), int(plain["errors"]), float(plain["ended"])
-            drifts = {}
+            drifts: Mapping[str, Mapping[str, Drift]] = {}
         else:
             window = Window.from_plain(plain, known)
             latency, requests, errors = window.latency, window.requests, window.errors
             ended = float(plain["ended"])
-            reference = reference_samples(known)
-            drifts = {
-                f"{side}.{name}": compare(sketch, reference)
-                for side in ("inputs", "outputs")
-                for name, sketch in getattr(window, side).items()
-            }
+            drifts = of_window(window, known)
     except (KeyError, TypeError, ValueError, ArithmeticError, EdgekitError):
         return None
     if not 0 <= errors <= requests <= _COUNTABLE:
         return None
     counted = [latency.percentile(share) for share in (0.5, 0.99)] if latency.count else [None, None]
-    drifted = tuple(name for name, drift in drifts.items() if drift is not None and drift.drifted)
-    judged = any(drift is not None for drift in drifts.values())
+    drifted = tuple(f"{side}.{name}" for side, found in drifts.items() for name, d in found.items() if d.drifted)
+    judged = any(drifts.values())
     return Figures(str(digest), ended, requests, errors, counted[0], counted[1], drifted, judged)
 
 

@@ -15,6 +15,7 @@ from edgekit_runtime.agent.protocol import (
     QUEUED,
     REJECTED,
     ROLLED_BACK,
+    STRANDED,
     TIMED_OUT,
     UNDERWAY,
     Limits,
@@ -24,7 +25,7 @@ from edgekit_runtime.agent.protocol import (
 ACTIVE, STOPPED, UNDONE = "ACTIVE", "STOPPED", "UNDONE"
 """States of a rollout."""
 
-BAD = (FAILED, ROLLED_BACK, REJECTED, TIMED_OUT)
+BAD = (FAILED, ROLLED_BACK, STRANDED, REJECTED, TIMED_OUT)
 """Ends of a job that speak against its bundle, where the device has had the job."""
 
 

@@ -14,15 +14,19 @@ from edgekit.instructions import processor_of
 from edgekit.remote.board.install import BUSY, DISK_FULL, READY
 from edgekit.remote.copy import Item, bring, present
 from edgekit.remote.facts import Board, look
-from edgekit.remote.transport import Transport
+from edgekit.remote.transport import Transport, printable
 from edgekit.remote.wheelhouse import Wheelhouse, gather
 from edgekit.remote.wheels import Needs, needs
 from edgekit_runtime import Bundle, __version__
 from edgekit_runtime.errors import MissingRequirement, UsageError
+from edgekit_runtime.plain import PlainDataError, decode
+from edgekit_runtime.signing import read_signature
 
 _SLACK = 1.1
 """File systems take more than the sum of the files' sizes; compiled Python comes on top."""
 _BYTECODE = 1.3
+_AGENTS = ("/var/lib/edgekit", "{home}/.local/state/edgekit", "{home}/.config/edgekit")
+"""Where an agent keeps its store: by default, and below a user's own systemd (since version 254, and before)."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Plan:
         wheelhouse: The wheels.
         venv: Path of the environment there.
         made: Whether the environment is there already.
+        name: Of the model, which is its slot's.
         digest: Of the bundle.
         bundle: The bundle, to where it goes.
         wheels: The wheels, to where they go; empty where the environment is there.
@@ -47,6 +52,7 @@ class Plan:
     wheelhouse: Wheelhouse
     venv: str
     made: bool
+    name: str
     digest: str
     bundle: Item
     wheels: tuple[Item, ...]
@@ -119,7 +125,7 @@ def plan(
             f"{transport.name} has {board.disk_free / 1e6:,.0f} MB of disk free, and {disk / 1e6:,.0f} MB are needed",
             "make room there",
         )
-    return Plan(board, found, house, venv, made, digest, bundle, tuple(wheels), missing, disk)
+    return Plan(board, found, house, venv, made, manifest.name, digest, bundle, tuple(wheels), missing, disk)
 
 
 def carry_out(transport: Transport, planned: Plan, said: Callable[[str], None] = lambda _: None) -> int:
@@ -150,6 +156,67 @@ def carry_out(transport: Transport, planned: Plan, said: Callable[[str], None] =
     if done.code:
         raise RemoteError(f"edgekit-runtime cannot be installed on {transport.name}", done.complaint)
     return sent
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Where a bundle is on a board, and what it took the place of.
+
+    Attributes:
+        store: Folder of the store.
+        agent: Whether it is the agent's, and not deploy's own.
+        slot: Name of the slot that points at it.
+        previous: Digest of the bundle before it, which is kept; empty for none.
+        loaded: Whether the agent's server answers with it already.
+        remark: Why it is not in the agent's store though there is one; empty elsewhere.
+    """
+
+    store: str
+    agent: bool
+    slot: str
+    previous: str
+    loaded: bool
+    remark: str
+
+    @property
+    def words(self) -> str:
+        """One line about it."""
+        whose = "the agent's store" if self.agent else "store"
+        parts = [f"slot {self.slot} of {whose} {self.store} points at it"]
+        parts += ["the agent's server answers with it now"] if self.loaded else []
+        parts += [f"{self.previous[:16]} is kept to go back to"] if self.previous else []
+        return printable("; ".join([*parts, *([self.remark] if self.remark else [])]))
+
+
+def put(transport: Transport, planned: Plan, bundle: Path, store: str | None = None) -> Placed:
+    """Put a bundle that was brought and tested into the board's store; the one before it is kept.
+
+    Args:
+        transport: The way to the board.
+        planned: What was carried out.
+        bundle: The bundle here; a signature beside it goes along.
+        store: Folder of the agent's store there; None to look where agents have it.
+
+    Raises:
+        RemoteError: It could not be put there, or the agent's server refused it; the slot is what it was.
+        SignatureError: What is beside the bundle is no signature.
+    """
+    signature = read_signature(bundle)
+    order = {
+        "places": [store] if store else [place.format(home=planned.board.home) for place in _AGENTS],
+        "own": planned.board.folder,
+        "bundle": planned.bundle.destination,
+        "slot": planned.name,
+        "digest": planned.digest,
+        "signature": signature.to_json().decode() if signature else "",
+    }
+    done = transport.python(planned.python, "put", stdin=json.dumps(order).encode())
+    if done.code:
+        raise RemoteError(f"the bundle cannot be put into the store of {transport.name}", done.complaint)
+    try:
+        return decode(Placed, json.loads(done.out.strip().splitlines()[-1]))
+    except (ValueError, IndexError, PlainDataError) as error:
+        raise RemoteError(f"{transport.name} does not say where the bundle is ({error})") from error
 
 
 def ask_runtime(transport: Transport, planned: Plan, verb: str, options: Sequence[str] = ()) -> dict[str, Any]:

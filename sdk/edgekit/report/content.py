@@ -151,7 +151,8 @@ def report_data(
     chosen = next(v for v in variants if v.variant.name == result.manifest.chosen)
     pictures: tuple[SamplePicture, ...] = ()
     manifest = result.manifest
-    if manifest.specification.kind == "image" and manifest.task == "classification" and chosen.evaluation is not None:
+    labelled = manifest.task == "classification" and chosen.evaluation is not None and bool(result.samples)
+    if manifest.specification.kind == "image" and labelled and chosen.evaluation is not None:
         pictures = sample_pictures(result.samples, chosen.evaluation, manifest.labels)
     return ReportData(
         manifest, variants, result.source, result.stages, pictures, result.bundle.name, result.digest, max_drop,

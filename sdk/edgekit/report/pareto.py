@@ -47,6 +47,26 @@ class Bubble:
     r: float
     front: bool
 
+    @property
+    def _corner(self) -> tuple[int, int]:
+        """Numbers stand at the four corners in turns, so that those of bubbles in one place can be read."""
+        return ((1, -1), (-1, -1), (1, 1), (-1, 1))[(self.point.number - 1) % 4]
+
+    @property
+    def name_x(self) -> float:
+        """Place of its number."""
+        return round(self.x + self._corner[0] * (0.72 * self.r + 3), 1)
+
+    @property
+    def name_y(self) -> float:
+        """Base line of its number."""
+        return round(self.y + self._corner[1] * (0.72 * self.r + 2) + (0 if self._corner[1] < 0 else 8), 1)
+
+    @property
+    def anchor(self) -> str:
+        """Which end of its number is there."""
+        return "start" if self._corner[0] > 0 else "end"
+
 
 @dataclass(frozen=True)
 class Tick:

@@ -2,7 +2,7 @@
 
 from edgekit.targets.target import Target
 from edgekit_converters.limits import TargetLimits
-from edgekit_converters.placement.xnnpack import measure
+from edgekit_converters.placement import integer_kernels, xnnpack
 
 # tflite-runtime 2.14.0 is the last one with armv7 wheels; it refuses op versions that came after it.
 # The two seen in practice (GATHER_ND v5 from litert-torch, FULLY_CONNECTED v12 from Keras' dynamic range).
@@ -25,7 +25,7 @@ TARGET = Target(
     },  # litert judges it on the workstation, where tflite-runtime cannot be
     python=("3.11",),
     extra="tflite",
-    placement={"tflite": measure},
+    placement={"tflite": xnnpack.measure, "onnx": integer_kernels.measure},
     notes=(
         "32-bit Arm has wheels for tflite-runtime up to Python 3.11 only, and takes numpy from Debian (python3-numpy).",
     ),

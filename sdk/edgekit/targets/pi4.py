@@ -2,7 +2,7 @@
 
 from edgekit.targets.target import Target
 from edgekit_converters.limits import TargetLimits
-from edgekit_converters.placement.xnnpack import measure
+from edgekit_converters.placement import integer_kernels, xnnpack
 
 TARGET = Target(
     name="pi4",
@@ -19,6 +19,6 @@ TARGET = Target(
     backends={"tflite": ("litert", "tflite"), "onnx": ("onnx",), "c": ("plain",)},
     python=("3.11", "3.13"),
     extra="litert",
-    placement={"tflite": measure},
+    placement={"tflite": xnnpack.measure, "onnx": integer_kernels.measure},
     notes=("The Cortex-A72 has no dot-product instructions: int8 is smaller, and faster by less than on a Pi 5.",),
 )

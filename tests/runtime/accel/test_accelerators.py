@@ -39,18 +39,23 @@ def test_a_coral_and_its_library_are_shown(bare, coral, monkeypatch):
         (
             "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64",
             "36.4.3",
-            "JetPack 6.1 or 6.2",
+            ["JetPack 6.1 or 6.2", "JetPack 6.1: Python 3.10, CUDA 12.6, cuDNN 9.3, TensorRT 10.3"],
         ),
-        ("# R35 (release), REVISION: 3.1, GCID: 1, BOARD: t186ref", "35.3.1", "JetPack 5.1.1"),
-        ("# R99 (release), REVISION: 1.0", "99.1.0", "not known"),
-        ("something else", None, ""),
+        (
+            "# R35 (release), REVISION: 3.1, GCID: 1, BOARD: t186ref",
+            "35.3.1",
+            ["JetPack 5.1.1", "JetPack 5.1: Python 3.8, CUDA 11.4"],
+        ),
+        ("# R99 (release), REVISION: 1.0", "99.1.0", ["not known"]),
+        ("something else", None, []),
     ],
 )
 def test_a_jetson_says_its_jetpack(bare, text, release, said):
     assert jetson_linux(text) == release
     (bare / "etc").mkdir()
     (bare / "etc/nv_tegra_release").write_text(text)
-    assert [said in f.detail for f in boards()] == [True] * bool(release)
+    found = boards()
+    assert len(found) == len(said) and all(s in f.detail for s, f in zip(said, found))
 
 
 def test_trtexec_tells_tensorrts_version(bare, tmp_path, monkeypatch):

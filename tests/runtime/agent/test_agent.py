@@ -72,7 +72,7 @@ class Board:
 
     def end(self, number: str) -> str:
         """The state that a job ends in."""
-        ended = ("SUCCEEDED", "FAILED", "ROLLED_BACK", "TIMED_OUT", "REJECTED", "CANCELED")
+        ended = ("SUCCEEDED", "FAILED", "ROLLED_BACK", "STRANDED", "TIMED_OUT", "REJECTED", "CANCELED")
         self.fleet.wait(lambda: self.fleet.state(number) in ended)
         return self.fleet.state(number)
 
@@ -211,6 +211,40 @@ def test_a_bundle_that_goes_bad_while_it_soaks_is_sent_back(board, tmp_path):
     fleet.cancel = ("2",)
     assert board.end("2") == "CANCELED" and board.runs() == old
     assert board.store.slot("double").current == old
+
+
+def test_a_bundle_to_go_back_to_that_is_broken_or_gone_is_passed_over(board, tmp_path):
+    fleet = board.fleet
+    digests = []
+    for number in ("1", "2"):
+        content, digest = bundle(tmp_path, number)
+        digests.append(digest)
+        fleet.order(number, "double", content, digest, soak=QUICK)
+        assert board.end(number) == "SUCCEEDED", fleet.detail(number)
+    first, second = digests
+
+    def back(number: str, broken: str) -> tuple[str, str]:
+        """Breaks a bundle while another soaks, which is then taken back: how that ended, and which it was."""
+        content, digest = bundle(tmp_path, number)
+        fleet.order(number, "double", content, digest, soak=Soak(seconds=3600.0))
+        fleet.wait(lambda: fleet.state(number) == "SOAKING")
+        path = board.store.path(broken)
+        path.write_bytes(path.read_bytes()[:100])
+        fleet.cancel = (number,)
+        return board.end(number), digest
+
+    # the bundle before is broken: the one before that answers
+    assert back("3", second)[0] == "CANCELED", fleet.detail("3")
+    assert board.runs() == first == board.store.slot("double").current
+    assert f"bundle {second[:16]}: " in fleet.detail("3") and f"{first[:16]} runs" in fleet.detail("3")
+    # there is none before that: the new one stays, by its own name
+    state, kept = back("4", first)
+    assert state == "STRANDED" and board.runs() == kept == board.store.slot("double").current
+    assert f"bundle {first[:16]}: " in fleet.detail("4") and fleet.detail("4").endswith(f"{kept[:16]} runs on")
+    # and the device takes orders again
+    content, last = bundle(tmp_path, "5")
+    fleet.order("5", "double", content, last, soak=QUICK)
+    assert board.end("5") == "SUCCEEDED" and board.runs() == last, fleet.detail("5")
 
 
 def test_requests_are_answered_while_bundles_change(board, tmp_path):

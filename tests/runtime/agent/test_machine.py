@@ -168,6 +168,26 @@ def test_going_back_is_tried_until_it_is_done():
     assert state(machine) == "ROLLED_BACK" and machine.jobs()[0].detail == "the server does not answer; no room"
 
 
+def test_going_back_that_cannot_be_done_ends_as_stranded():
+    machine = soaking(job())
+    machine.failed("1", "30 of 40 requests failed")
+    assert machine.stranded("9", "x") == [] and machine.stranded("1", "OLD is gone; NEW runs on") == [m.Clean()]
+    (ended,) = machine.jobs()
+    assert (ended.state, ended.detail) == ("STRANDED", "30 of 40 requests failed; OLD is gone; NEW runs on")
+    assert soaking(job()).stranded("1", "nobody asked to go back") == []
+    # and where it is not known why it cannot, it is not tried for ever; a restart does not begin anew
+    machine = soaking(job())
+    machine.failed("1", "it limps")
+    for _ in range(m.MAX_RETURNS):
+        assert machine.tick(30) == [m.GoBack(job(), Slot(OLD))]
+        machine.failed("1", "the slot cannot be written (Read-only file system)")
+        machine = Machine.from_plain(json.loads(json.dumps(machine.to_plain())))
+    assert machine.tick(30) == [m.Stop(job()), m.Clean()]
+    (ended,) = machine.jobs()
+    assert ended.state == "STRANDED" and "it limps; the slot cannot be written" in ended.detail
+    assert "tried 21 times" in ended.detail
+
+
 def test_news_of_another_job_or_of_a_state_that_is_over_is_late():
     machine = soaking(job())
     assert machine.downloaded("1") == machine.verified("1") == machine.swapped("1") == []
@@ -258,6 +278,9 @@ class Whatever(RuleBasedStateMachine):
             if self.slot is None or self.slot.current != effect.job.digest:
                 self.slot = Slot(effect.job.digest, self.slot.current if self.slot else None)
             self._after(machine.swapped(number))
+        elif fails:  # no bundle before it is whole: the slot stays
+            self.slot = Slot(effect.job.digest)
+            self._after(machine.stranded(number, "it is gone"))
         else:
             self.slot = effect.before
             self._after(machine.went_back(number))

@@ -224,6 +224,26 @@ def test_windows_are_taken_once_they_are_on_the_disk(begin, fleet, monkeypatch):
     assert bodies[0]["sentence"] == "it limps" and bodies[1] == {"kind": "window", "slot": "double", **window}
 
 
+def test_drift_that_stays_is_told_once_and_not_lost_on_a_full_disk(begin, fleet, monkeypatch):
+    agent = begin(fleet.url, Clock())
+    window = {"number": 1, "digest": A, "window": {"requests": 12}, "drift": {"inputs.age": "psi 0.3 over 0.1"}}
+    monkeypatch.setattr(agent._serving, "running", lambda: {"double": p.Running(A, ready=True)})
+    monkeypatch.setattr(agent._serving, "windows", lambda name, since: ([window], "cursor"))
+
+    def alarms() -> list[str]:
+        bodies = [(m.priority, json.loads(m.body)) for m in agent.outbox.peek(50)]
+        return [b["sentence"] for priority, b in bodies if priority == "alarm" and b["kind"] == "alarm"]
+
+    agent._collect()
+    assert alarms() == []
+    with monkeypatch.context() as full:
+        full.setattr(agent.outbox, "put", lambda messages: [])
+        agent._collect()
+    for _ in range(5):
+        agent._collect()
+    assert alarms() == ["drift in 2 windows: inputs.age (psi 0.3 over 0.1)"]
+
+
 def test_what_cannot_be_a_report_is_left_out_and_the_rest_goes(begin, fleet):
     agent = begin(fleet.url, Clock())
     large = {"kind": "window", "window": "x" * 300_000}

@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekit_runtime.agent.store import Slot, Store, StoreError
@@ -65,6 +65,7 @@ def test_a_slot_that_cannot_be_read_keeps_every_bundle(store):
 
 
 @given(st.text(min_size=1, max_size=40))
+@settings(deadline=None)  # each example waits for the disk
 def test_a_model_may_be_called_anything(name):
     import tempfile
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import sys
+import time
+from threading import Event, Timer
 
 import pytest
 
 from edgekit_runtime import Bundle
+from edgekit_runtime.agent import child
+from edgekit_runtime.agent.child import Stopped
 from edgekit_runtime.agent.protocol import Signature
 from edgekit_runtime.agent.verify import Question, Verdict, ask, examine
 from edgekit_runtime.signing import PublicKey, message
@@ -36,7 +41,7 @@ def signature(digest: str) -> Signature:
 def test_a_signed_bundle_is_taken(double, pinned):
     asked = question(double, keys=pinned)
     signed = question(double, keys=pinned, signature=signature(asked.digest))
-    assert examine(double, signed) == Verdict(key=PublicKey(PUBLIC).id) == ask(double, signed, 60)
+    assert examine(double, signed) == Verdict(key=PublicKey(PUBLIC).id) == ask(double, signed, 60, Event())
 
 
 @pytest.mark.parametrize(
@@ -73,12 +78,32 @@ def test_a_key_that_is_gone_is_this_device_s_fault(double):
 def test_garbage_is_rejected_by_a_child(tmp_path):
     junk = tmp_path / "junk.part"
     junk.write_bytes(b"PK\x03\x04" + bytes(1000))
-    verdict = ask(junk, Question(hashlib.sha256(junk.read_bytes()).hexdigest(), "0" * 64, "double"), 60)
+    verdict = ask(junk, Question(hashlib.sha256(junk.read_bytes()).hexdigest(), "0" * 64, "double"), 60, Event())
     assert verdict.rejected and "\n" not in verdict.problem
 
 
 def test_a_child_that_cannot_answer_rejects_nothing(tmp_path):
-    verdict = ask(tmp_path / "gone", Question("0" * 64, "0" * 64, "double"), 60)
+    verdict = ask(tmp_path / "gone", Question("0" * 64, "0" * 64, "double"), 60, Event())
     assert not verdict.rejected and "cannot read" in verdict.problem
-    verdict = ask(tmp_path / "gone", Question("0" * 64, "0" * 64, "double"), 0.001)
+    verdict = ask(tmp_path / "gone", Question("0" * 64, "0" * 64, "double"), 0.001, Event())
     assert not verdict.rejected and "took longer" in verdict.problem
+
+
+def test_a_look_that_is_not_wanted_any_more_ends_at_once(tmp_path):
+    stop = Event()
+    stop.set()
+    with pytest.raises(Stopped):
+        ask(tmp_path / "gone", Question("0" * 64, "0" * 64, "double"), 60, stop)
+
+
+def test_a_child_is_killed_when_it_shall_stop_and_when_it_takes_too_long():
+    sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]
+    stop, begin = Event(), time.monotonic()
+    Timer(0.3, stop.set).start()
+    with pytest.raises(Stopped):
+        child.run(sleeper, stop)
+    with pytest.raises(TimeoutError):
+        child.run(sleeper, Event(), timeout=0.2)
+    assert time.monotonic() - begin < 60
+    echo = [sys.executable, "-c", "import sys, time; time.sleep(0.3); sys.stdout.write(sys.stdin.read()); sys.exit(3)"]
+    assert child.run(echo, Event(), given=b"x" * 50_000) == (3, b"x" * 50_000, "")

@@ -1,15 +1,22 @@
-"""Distances against values worked out by hand, limits against simulated windows, and accuracy without labels."""
+"""Distances and limits against values worked out by hand, and accuracy without labels."""
 
 import math
 
 import numpy as np
 import pytest
 
-from edgekit_runtime.manifest import ConfidenceBin
-from edgekit_runtime.monitor.drift import Cells, compare, distances, limits_for
+from edgekit_runtime.manifest import ConfidenceBin, DriftLimit, Quantiles
+from edgekit_runtime.monitor.distance import Distances
+from edgekit_runtime.monitor.drift import Cells, between, compare, distances
 from edgekit_runtime.monitor.sketch import Confidence, Sketch
 
 REFERENCE = 500
+LIMITS = (  # as the exporter draws them for 32 bins of 500 samples
+    DriftLimit(30, 0.7555, 0.3025, 0.3858),
+    DriftLimit(300, 0.2982, 0.118, 0.05883),
+    DriftLimit(3000, 0.142, 0.08087, 0.02548),
+    DriftLimit(50_000, 0.1217, 0.07679, 0.02136),
+)
 
 
 def edges_of(values):
@@ -58,45 +65,39 @@ def test_cells_join_equal_edges_and_keep_every_share():
     assert plain.shares == pytest.approx((0.01, 0.49, 0.49, 0.01))
 
 
-@pytest.mark.parametrize("samples", [30, 300, 5000])
-@pytest.mark.parametrize("kind", ["normal", "skewed", "two values", "counts"])
-def test_windows_without_drift_are_rarely_called_drifted(kind, samples):
-    generator = np.random.default_rng(7)
-    draw = {
-        "normal": lambda n: generator.normal(size=n),
-        "skewed": lambda n: generator.lognormal(sigma=1.5, size=n),
-        "two values": lambda n: (generator.random(n) < 0.37).astype(float),
-        "counts": lambda n: generator.poisson(2.0, n).astype(float),
-    }[kind]
-    trials = 150
-    alarms = sum(
-        bool(compare(sketch_of(edges_of(draw(REFERENCE)), draw(samples)), REFERENCE).drifted) for _ in range(trials)
-    )
-    # nominal 1 %; at most 6 of 150 has a chance of 99.9 % at 1 %
-    assert alarms <= 6
-
-
 @pytest.mark.parametrize("samples", [300, 5000])
 def test_a_shift_by_half_a_spread_and_a_wider_spread_are_seen(samples):
     generator = np.random.default_rng(8)
     edges = edges_of(generator.normal(size=REFERENCE))
     for window in (generator.normal(0.5, 1, samples), generator.normal(0, 1.8, samples), np.full(samples, 50.0)):
-        assert compare(sketch_of(edges, window), REFERENCE).drifted
+        assert compare(sketch_of(edges, window), REFERENCE, LIMITS).drifted
+    assert not compare(sketch_of(edges, generator.normal(0, 1, samples)), REFERENCE, LIMITS).drifted
 
 
-def test_limits_shrink_with_the_window_and_are_the_same_each_time():
-    cells = Cells.of(tuple(float(i) for i in range(33)), REFERENCE)
-    small, large = (limits_for(cells, REFERENCE, n) for n in (50, 5000))
-    assert large.psi < small.psi
-    assert large.ks < small.ks
-    assert large.js < small.js
-    limits_for.cache_clear()
-    assert limits_for(cells, REFERENCE, 50) == small
+def test_limits_of_a_size_between_two_lie_on_a_line_in_logarithms():
+    limits = (DriftLimit(100, 0.4, 0.2, 0.1), DriftLimit(10_000, 0.04, 0.1, 0.1))
+    found = between(limits, 1000)
+    assert (found.psi, found.ks, found.js) == pytest.approx((0.4 / 10**0.5, 0.2 / 2**0.5, 0.1))
+    assert between(limits, 100) == Distances(*(pytest.approx(v) for v in (0.4, 0.2, 0.1)))
+    assert between(limits, 10**7) == between(limits, 10_000)
 
 
-def test_nothing_to_compare_is_no_verdict():
-    assert compare(Sketch((0.0, 1.0)), REFERENCE) is None
-    assert compare(sketch_of((0.0, 1.0), [0.5]), 1) is None
+def test_nobody_judges_small_windows_or_without_limits():
+    sketch = sketch_of(tuple(float(i) for i in range(33)), np.full(29, 50.0))
+    assert compare(sketch, REFERENCE, LIMITS) is None
+    sketch.add(50.0)
+    assert compare(sketch, REFERENCE, LIMITS).drifted == ("psi", "ks", "js")
+    assert compare(sketch, REFERENCE, ()) is None, "a bundle made before limits were drawn by the exporter"
+    assert compare(sketch, 1, LIMITS) is None
+    assert compare(Sketch((0.0, 1.0)), REFERENCE, LIMITS) is None
+
+
+@pytest.mark.parametrize("wrong", [{"psi": 0.0}, {"ks": -1.0}, {"js": float("nan")}, {"samples": 0}])
+def test_limits_that_make_no_sense_are_refused(wrong):
+    with pytest.raises(ValueError, match="over 0"):
+        DriftLimit(**{"samples": 30, "psi": 1.0, "ks": 1.0, "js": 1.0, **wrong})
+    with pytest.raises(ValueError, match="growing"):
+        Quantiles((0.0, 1.0), limits=LIMITS[::-1])
 
 
 @pytest.mark.parametrize("shift", [-1.0, -0.5, 0.0, 0.5, 1.0])

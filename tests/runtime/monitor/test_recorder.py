@@ -29,7 +29,9 @@ from edgekit_runtime.monitor.window import Window
 from edgekit_runtime.plain import PlainDataError
 from edgekit_runtime.runtime import Runtime
 
-EVEN = Quantiles(tuple(i / 32 for i in range(33)))
+from .test_drift import LIMITS
+
+EVEN = Quantiles(tuple(i / 32 for i in range(33)), limits=LIMITS)
 LABELS = ("low", "mid", "high", "top")
 
 

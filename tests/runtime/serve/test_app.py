@@ -298,3 +298,39 @@ def test_the_lifespan_starts_and_ends_the_models(double, needs_backend):
     asyncio.run(app({"type": "lifespan"}, receive, send))
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
     assert [m.reason for m in app.repository] == ["unloaded"]
+
+
+def test_bodies_of_all_requests_together_have_a_bound_and_it_is_given_back(client):
+    app, arriving = client.app, asyncio.Event()
+
+    async def half(size: int) -> tuple[int, bytes]:
+        """A client that sends so much and then waits."""
+        messages = [{"type": "http.request", "body": bytes(size), "more_body": True}]
+        sent: list = []
+
+        async def receive() -> dict:
+            if messages:
+                return messages.pop()
+            await arriving.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": INFER, "raw_path": INFER.encode(), "query_string": b""}
+        await app({**scope, "headers": []}, receive, send)
+        return (sent[0]["status"], sent[1]["body"]) if sent else (0, b"")
+
+    async def all_of_them() -> list:
+        uploads = [asyncio.ensure_future(half(99_000)) for _ in range(4)]
+        await asyncio.sleep(0)
+        refused = await half(99_000)
+        arriving.set()
+        return [refused, *await asyncio.gather(*uploads)]
+
+    (status, said), *gone = client.run(all_of_them())
+    assert status == 503 and b"requests hold" in said and gone == [(0, b"")] * 4
+    for _ in range(6):  # and what was answered, refused or given up holds nothing any more
+        assert client("POST", INFER, bytes(99_000)).status == 400
+        assert client("POST", INFER, bytes(100_001)).status == 413
+    assert client("POST", INFER, {"inputs": [ROW]}).status == 200

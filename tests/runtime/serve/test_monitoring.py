@@ -103,12 +103,12 @@ def test_the_devices_health_is_told_and_without_a_monitor_only_requests_are_coun
 
 
 def test_scores_of_tensors_and_of_raw_samples_are_sketched_and_their_drift_is_told(tmp_path, serving, needs_backend):
-    from edgekit_runtime.manifest import DataInfo, Monitoring, Quantiles
+    from edgekit_runtime.manifest import DataInfo, DriftLimit, Monitoring, Quantiles
 
     needs_backend("litert")
     edges = tuple(np.linspace(0.0, 1.0, 33).tolist())
     manifest, members = double_manifest()
-    reference = {f"y{i}": Quantiles(edges) for i in range(4)}
+    reference = {f"y{i}": Quantiles(edges, limits=(DriftLimit(1, 0.7, 0.3, 0.3),)) for i in range(4)}
     write_bundle(
         tmp_path / "a.edgekit",
         manifest.replace(monitoring=Monitoring(outputs=reference), data=(DataInfo("reference", 500, "0" * 64),)),
@@ -126,6 +126,7 @@ def test_scores_of_tensors_and_of_raw_samples_are_sketched_and_their_drift_is_to
         (model,) = client.app.repository
         client.run(model.close(30))
         found = client("GET", WINDOWS).json["windows"]
+        assert any(w["drift"].get("outputs.y0", "").startswith("psi ") for w in found)
         windows = [
             Window.from_plain(w["window"], manifest.replace(monitoring=Monitoring(outputs=reference))) for w in found
         ]

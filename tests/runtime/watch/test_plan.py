@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 
 import pytest
 
+from edgekit_runtime import Bundle
 from edgekit_runtime.capture.changes import Changes
 from edgekit_runtime.capture.plan import WatchSettings, masked, read_plan
 from edgekit_runtime.capture.settings import secret
 from edgekit_runtime.errors import UsageError
+from edgekit_runtime.signing import signature_path
 from edgekit_runtime.specification.detection import Detection
 from edgekit_runtime.specification.output import Class
+
+from ..test_plain import ROWS as NATIVE
+from ..test_plain import bundle_of, library
+from ..test_signing import PUBLIC, pem, signature_of
 
 GOOD = '[model]\nbundle = "m.edgekit"\n[source]\nkind = "rows"\n'
 
@@ -125,3 +132,21 @@ def test_each_label_of_boxes_comes_and_goes_by_itself():
 def test_numbers_are_told_when_they_have_moved():
     changes = Changes(WatchSettings(changes_only=True, min_change=1.0))
     assert told(changes, [10.0, 10.5, 11.5, 11.0, 9.0]) == [True, False, True, False, True]
+
+
+@pytest.mark.tool("cc")
+def test_native_code_runs_by_the_key_that_signed_it_as_elsewhere(tmp_path, watch):
+    bundle = bundle_of(tmp_path, library(tmp_path, NATIVE), platform.machine())
+    toml = '[model]\nbundle = "a.edgekit"\n[source]\nkind = "rows"\n[watch]\nevery = true\n'
+    (tmp_path / "k.pub").write_text(pem(PUBLIC))
+    key = f"--key={tmp_path / 'k.pub'}"
+    _, said = watch(toml, key, code=2)
+    assert "native code" in said and "--key" in said
+    with Bundle.open(bundle) as opened:
+        digest = opened.digest
+    signature_path(bundle).write_bytes(signature_of(digest).to_json())
+    _, said = watch(toml, key, stdin="")
+    assert "native code" not in said and "0 seen" in said
+    signature_path(bundle).write_bytes(signature_of("0" * 64).to_json())
+    _, said = watch(toml, key, code=1)
+    assert said.count("\n") == 1

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgekit.evaluate.limits import drift_limits
 from edgekit.fleet import ingest
 from edgekit_runtime.agent import protocol as p
 from edgekit_runtime.manifest import DataInfo, Manifest, Monitoring, Quantiles
@@ -65,7 +66,8 @@ def watched(scale: float = 1.0) -> Manifest:
     """A model whose output `y` was 0 to `scale` in training."""
     edges = tuple(float(e) for e in np.linspace(0.0, scale, 33))
     return double_manifest()[0].replace(
-        monitoring=Monitoring(outputs={"y": Quantiles(edges)}), data=(DataInfo("reference", 2000, "0" * 64),)
+        monitoring=Monitoring(outputs={"y": Quantiles(edges, limits=drift_limits(edges, 2000, 2000))}),
+        data=(DataInfo("reference", 2000, "0" * 64),),
     )
 
 

@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -20,12 +21,17 @@ from edgekit.remote import facts
 from edgekit.remote.board.install import READY
 from edgekit.remote.board.receive import DISK_FULL, part_of
 from edgekit.remote.copy import Item, bring
-from edgekit.remote.deploy import carry_out, plan
+from edgekit.remote.deploy import carry_out, plan, put
 from edgekit.remote.measure import measure
 from edgekit.remote.transport import Local, connect
 from edgekit_runtime import Bundle
+from edgekit_runtime.agent.machine import Machine, Underway
+from edgekit_runtime.agent.protocol import SOAKING
+from edgekit_runtime.agent.serving import Serving
+from edgekit_runtime.agent.store import Slot, Store
 from edgekit_runtime.errors import MissingRequirement, UsageError
 
+from ...runtime.agent.test_machine import job
 from ..conftest import edgekit
 
 CONTENT = bytes(range(256)) * 8192  # 2 MiB
@@ -216,6 +222,9 @@ def test_over_ssh_a_bundle_is_brought_tested_and_timed(sshd, double, wheels):
     assert told["selftest"]["passed"] and told["sent"] == told["to_send"] > 10_000_000
     assert (home / f".edgekit/bundles/{digest}.edgekit").read_bytes() == double.read_bytes()
 
+    assert told["placed"]["store"] == str(home / ".edgekit") and not told["placed"]["agent"]
+    assert Store(home / ".edgekit").slot("double") == Slot(digest)
+
     made = Path(told["environment"], READY).stat()
     again = json.loads(edgekit("deploy", str(double), *way, "--json", cwd=double.parent).stdout)
     assert again["sent"] == 0 and Path(told["environment"], READY).stat() == made
@@ -232,6 +241,62 @@ def test_over_ssh_a_bundle_is_brought_tested_and_timed(sshd, double, wheels):
     program = told["command"].split(" serve ")[0]
     ran = subprocess.run([program, "inspect", told["bundle"]], capture_output=True, text=True, check=True)
     assert digest[:16] in ran.stdout
+
+
+def test_the_agents_store_gets_it_and_keeps_the_one_before(double, tmp_path, wheels):
+    there = Local(tmp_path / "home")
+    planned = plan(there, double)
+    carry_out(there, planned)
+    store = Store(tmp_path / "home/.local/state/edgekit")
+    old = tmp_path / "old"
+    old.write_bytes(b"another bundle")
+    store.adopt(old, "b" * 64)
+    store.point("double", "b" * 64)
+    # while the agent is at a job, the slot is the agent's
+    journal = store.root / "agent/journal.json"
+    machine = Machine()
+    machine.underway = Underway(job(), SOAKING)
+    journal.write_text(json.dumps(machine.to_plain()))
+    with pytest.raises(RemoteError, match="its agent is at job 1 just now"):
+        put(there, planned, double)
+    journal.write_text(json.dumps(Machine().to_plain()))
+    # a server that does not take it leaves the slot as it was
+    sock = store.root / "agent/serve.sock"
+    with socket.socket(socket.AF_UNIX) as deaf:
+        deaf.bind(str(sock))
+        with pytest.raises(RemoteError, match="the serving process does not answer"):
+            put(there, planned, double)
+    assert store.slot("double") == Slot("b" * 64)
+    sock.unlink()
+    placed = put(there, planned, double)
+    assert placed.agent and placed.store == str(store.root) and not placed.loaded and placed.previous == "b" * 64
+    assert store.slot("double") == Slot(planned.digest, "b" * 64)
+    assert store.path(planned.digest).read_bytes() == double.read_bytes()
+    assert put(there, planned, double).previous == "b" * 64, "a second time changes nothing"
+    assert not list(store.root.glob(".deploy.*"))
+    # an agent's store that this user may not write is said, and deploy's own has it
+    place = tmp_path / "elsewhere"
+    place.write_text("no store")
+    beside = put(there, planned, double, str(place))
+    assert not beside.agent and "an agent's store that this user may not write" in beside.words
+    assert beside.store == planned.board.folder and Store(beside.store).slot("double") == Slot(planned.digest)
+
+
+def test_a_server_that_runs_on_the_agents_store_answers_with_it_at_once(double, tmp_path, wheels, needs_backend):
+    needs_backend("litert")
+    there = Local(tmp_path / "h")
+    planned = plan(there, double)
+    carry_out(there, planned)
+    root = tmp_path / "s"
+    sock = Store(root).root / "agent/serve.sock"
+    command = [sys.executable, "-m", "edgekit_runtime", "serve", f"--store={root}", f"--socket={sock}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout and "serving an empty store" in server.stdout.readline()
+        try:
+            assert put(there, planned, double, str(root)).loaded
+            assert Serving(path=sock).running()["double"].digest == planned.digest
+        finally:
+            server.terminate()
 
 
 def test_times_of_an_emulated_board_are_refused(double, tmp_path, wheels):
