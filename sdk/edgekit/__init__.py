@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from edgekit.contract.compress import CompressPlan, CompressResult, compress
     from edgekit.contract.contract import Contract
     from edgekit.contract.diagnose import DiagnosePlan, diagnose
+    from edgekit.contract.tune import TunePlan, TuneResult, tune
     from edgekit.data import open_dataset
     from edgekit.pipeline import export
     from edgekit.plan import ExportPlan
@@ -32,19 +33,25 @@ __all__ = [
     "ExportPlan",
     "ExportResult",
     "Runtime",
+    "TrainConfig",
+    "TrainPlan",
+    "TrainResult",
+    "TunePlan",
+    "TuneResult",
     "__version__",
     "compress",
     "diagnose",
     "export",
     "load_target",
     "open_dataset",
-    "TrainConfig",
-    "TrainPlan",
-    "TrainResult",
     "train",
+    "tune",
 ]
 
 _LAZY = {
+    "TunePlan": "edgekit.contract.tune",
+    "TuneResult": "edgekit.contract.tune",
+    "tune": "edgekit.contract.tune",
     "Bundle": "edgekit_runtime",
     "CompressPlan": "edgekit.contract.compress",
     "CompressResult": "edgekit.contract.compress",
