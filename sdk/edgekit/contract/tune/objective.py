@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgekit.contract.latency import in_turns
-from edgekit.contract.tune.plan import EXPORT, TunePlan
+from edgekit.contract.tune.plan import EXPORT, TunePlan, settings_of
 from edgekit.data import Dataset, Sample, overlap
 from edgekit.errors import DataError
 from edgekit.evaluate import primary_metric
@@ -24,10 +24,12 @@ from edgekit.progress import Progress
 from edgekit.training import TrainPlan, train
 from edgekit.workbench import Workbench
 from edgekit_converters.passes import precision_name, recipe_for
-from edgekit_converters.registry import pass_class
 from edgekit_converters.train import TrainConfig, Watch
 from edgekit_runtime.errors import UsageError
 from edgekit_runtime.plain import encode
+
+if TYPE_CHECKING:
+    from optuna.trial import Trial
 
 _LATENCY_SECONDS = 0.6
 _TIMED = 8  # samples that are timed in turns
@@ -53,6 +55,19 @@ def directions(plan: TunePlan) -> list[str]:
     return ["maximize" if name == "accuracy" else "minimize" for name in plan.objectives]
 
 
+class Pruning(Watch):
+    """Tells the study of every epoch, and ends a training that the study has given up."""
+
+    def __init__(self, trial: Trial, on: bool) -> None:
+        self.trial, self.on, self.pruned = trial, on, False
+
+    def epoch(self, number: int, of: int, metrics: Mapping[str, float]) -> bool:
+        if self.on and number < of:  # at the end there is nothing to save
+            self.trial.report(chosen_by(metrics), number)
+            self.pruned = self.trial.should_prune()
+        return not self.pruned
+
+
 class Bench:
     """Runs trials; what they have in common (a model that is loaded and lowered) is made once."""
 
@@ -67,7 +82,7 @@ class Bench:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def run(self, params: Mapping[str, Any], folder: Path, watch: Watch) -> Outcome:
+    def run(self, params: Mapping[str, Any], folder: Path, watch: Pruning) -> Outcome:
         """Try parameters.
 
         Raises:
@@ -78,10 +93,10 @@ class Bench:
         if self.plan.train:
             asked = self._train_plan(params, folder)
             result = train(asked, Progress(), watch)
-            replay["train.json"] = encode(replace(asked, output=""))
+            replay["train.json"] = encode(replace(asked, output="", overwrite=False))
             metrics = {f"validation {k}": v for k, v in result.trained.metrics.items()}
             accuracy = chosen_by(result.trained.metrics)
-            if not self.plan.export:
+            if watch.pruned or not self.plan.export:
                 return Outcome((accuracy,), metrics, replay)
             settings = {"data": asked.data, "label": asked.label, "text": asked.text, **settings}
             settings["model"] = str(result.run)
@@ -93,7 +108,7 @@ class Bench:
         given["config"] |= {k: v for k, v in params.items() if k in names}
         options = {k.removeprefix("option."): v for k, v in params.items() if k.startswith("option.")}
         given["config"]["options"] = {**given["config"].get("options", {}), **options}
-        return TrainPlan.from_json(json.dumps({**given, "output": str(folder)}))
+        return TrainPlan.from_json(json.dumps({**given, "output": str(folder), "overwrite": True}))
 
     def _export(self, settings: dict[str, Any], params: Mapping[str, Any], replay: dict[str, Any]) -> Outcome:
         settings |= {k: v for k, v in params.items() if k in EXPORT}
@@ -102,8 +117,7 @@ class Bench:
         bench = self._bench(replace(plan, quantize="auto"))
         recipe = [dict(step) for step in recipe_for(quantize, bench.floating.format, bench.target.limits)]
         for step in recipe:
-            kind = pass_class(step["pass"])
-            known = {f.name for f in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else set()
+            known = settings_of(step["pass"])
             step |= {k: v for k, v in params.items() if k in known and k not in EXPORT}
         made = bench.attempt(tuple(recipe), "tried" if recipe else None)
         if not recipe:

@@ -8,18 +8,18 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.contract.tune import queue
-from edgekit.contract.tune.objective import Bench, chosen_by, directions
+from edgekit.contract.tune.objective import Bench, Pruning, directions
 from edgekit.contract.tune.plan import TunePlan
 from edgekit.contract.tune.space import plain
 from edgekit.contract.tune.storage import GRACE, HEARTBEAT, open_storage
 from edgekit.errors import SdkError
-from edgekit_converters.train import Watch
 from edgekit_runtime.errors import EdgekitError, UsageError
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 ADDRESS = "EDGEKIT_TUNE_STORAGE"
 """Environment variable by which workers are told the storage: a command line would show its password to everyone."""
 _WAIT = 1.0
+_MAY_CHANGE = ("trials", "output", "prune", "name")
 Tell = Callable[[str], None]
 
 
@@ -101,7 +102,7 @@ def tune(
     Raises:
         UsageError: The plan cannot work, or the study there is another one.
         StorageError: The storage cannot be used.
-        TuneError: Every worker ended early.
+        TuneError: Every worker ended early, or every trial failed.
     """
     folder = Path(plan.output)
     folder.mkdir(parents=True, exist_ok=True)
@@ -115,7 +116,12 @@ def tune(
         _several(plan, address, workers, timeout, (heartbeat, grace))
     else:
         work(plan, study, opened, end, tell, heartbeat)
-    return finish(plan, study)
+    result = finish(plan, study)
+    if result.trials and not result.waiting and all(t.state == "failed" for t in result.trials):
+        (reason, times), *_ = Counter(t.reason for t in result.trials).most_common(1)
+        raise TuneError(f"every trial failed, {times} of {len(result.trials)} so: {reason}",
+                        "correct the study, and give it another name")  # fmt: skip
+    return result
 
 
 def work(plan: TunePlan, study: Study, storage: RDBStorage, end: float | None, tell: Tell, heartbeat: int) -> None:
@@ -137,26 +143,13 @@ def work(plan: TunePlan, study: Study, storage: RDBStorage, end: float | None, t
                 time.sleep(_WAIT)
 
 
-class _Pruning(Watch):
-    """Tells the study of every epoch, and ends a training that the study has given up."""
-
-    def __init__(self, trial: Trial, on: bool) -> None:
-        self.trial, self.on, self.pruned = trial, on, False
-
-    def epoch(self, number: int, of: int, metrics: Mapping[str, float]) -> bool:
-        if self.on:
-            self.trial.report(chosen_by(metrics), number)
-            self.pruned = self.trial.should_prune()
-        return not self.pruned
-
-
 def _try(plan: TunePlan, study: Study, storage: RDBStorage, trial: Trial, bench: Bench) -> str:
     """Run one trial and write down what came of it; a fault is its own, and the study goes on."""
     from optuna.trial import TrialState
 
     try:
         params = {name: one.suggest(trial, name) for name, one in plan.parameters().items()}
-        watch = _Pruning(trial, plan.prune and len(plan.objectives) == 1)
+        watch = Pruning(trial, plan.prune and plan.objectives == ("accuracy",))
         outcome = bench.run(params, Path(plan.output) / "trials" / f"{trial.number:04d}", watch)
         trial.set_user_attr("facts", json.loads(json.dumps(outcome.facts, default=str)))
         trial.set_user_attr("replay", json.loads(json.dumps(outcome.replay, default=str)))
@@ -191,13 +184,13 @@ def _study(plan: TunePlan, storage: RDBStorage) -> Study:
     except optuna.exceptions.OptunaError as error:
         raise TuneError(f"the study {plan.name!r} cannot be opened ({error})") from error
     # the number of trials may grow; what is searched may not change
-    asked = json.dumps({**plan.to_data(), "trials": 0, "output": "", "prune": True}, sort_keys=True, default=list)
+    asked = json.loads(json.dumps({k: v for k, v in plan.to_data().items() if k not in _MAY_CHANGE}))
     known = study.user_attrs.get("asked")
     if known is None:
         study.set_user_attr("asked", asked)
-    elif known != asked:
+    elif changed := [name for name in asked if asked[name] != known.get(name)]:
         raise UsageError(
-            f"the study {plan.name!r} there is another one", "give another name, or the plan it began with"
+            f"the study {plan.name!r} was begun with another {' and '.join(changed)}", "give another name or storage"
         )
     return study
 
@@ -272,6 +265,6 @@ def worker(given: str) -> int:
     storage = open_storage(os.environ[ADDRESS], heartbeat=data["heartbeat"], grace=data["grace"])
     end = None if data["timeout"] is None else time.monotonic() + data["timeout"]
     work(
-        plan, _study(replace(plan), storage), storage, end, lambda line: print(line, file=sys.stderr), data["heartbeat"]
+        plan, _study(plan, storage), storage, end, lambda line: print(line, file=sys.stderr), data["heartbeat"]
     )
     return 0
