@@ -217,3 +217,91 @@ def test_workers_here_do_no_more_than_was_asked_for(folder):
     done = edgekit("tune", "--config", "study.toml", "--workers", "2", "--json", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)["trials"]) == 5
+
+
+TRAINING = """
+name = "forest"
+sampler = "{sampler}"
+trials = {trials}
+objectives = {objectives}
+
+[train]
+data = "t.csv"
+label = "y"
+config = {{task = "table", backbone = "random-forest"}}
+{export}
+[space]
+"option.n_estimators" = {trees}
+"option.max_depth" = [1, 4]
+"""
+PLANNED = ("accuracy", "size")
+
+
+def test_a_trained_and_exported_forest_is_searched_for_accuracy_and_size_and_replayed(folder):
+    (folder / "study.toml").write_text(TRAINING.format(
+        sampler="grid", trials=20, objectives=list(PLANNED), trees="[2, 20]",
+        export='[export]\ntarget = "generic-cpu"\nformat = "onnx"\ntrust = true',
+    ))  # fmt: skip
+    done = edgekit("tune", "--config", "study.toml", "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert [t["state"] for t in said["trials"]] == ["complete"] * 4 and said["waiting"] == 0
+    values = {(t["params"]["option.n_estimators"], t["params"]["option.max_depth"]): t["values"]
+              for t in said["trials"]}  # fmt: skip
+    assert values[2, 1][1] < values[20, 4][1], "more and deeper trees are a larger file"
+    front = [t["values"] for t in said["trials"] if t["best"]]
+    assert not any(a[0] >= b[0] and a[1] <= b[1] and a != b for a in front for b in front)
+    best = folder / "study/best"
+    assert len({p.name[:4] for p in best.glob("0*.json")}) == len(front)
+    replayed = edgekit("train", "--config", "study/best/train.json", "-o", "again", cwd=folder)
+    assert replayed.returncode == 0, replayed.stderr
+    exported = edgekit("export", "--config", "study/best/export.json", "-o", "a.edgekit", "--json", cwd=folder)
+    assert exported.returncode == 0, exported.stderr
+    first = next(t for t in said["trials"] if t["number"] == said["best"][0])
+    assert json.loads(exported.stdout)["variants"][0]["bytes"] == first["values"][1]
+    for name in ("history-accuracy", "history-size", "importance-size", "pareto"):
+        assert (folder / f"study/{name}.png").read_bytes().startswith(b"\x89PNG"), name
+    page = (folder / "study/study.html").read_text("utf-8")
+    assert page.count("data:image/png;base64,") >= 4 and "option.max_depth" in page and "<script" not in page
+
+
+def test_a_study_of_trainings_alone_ends_with_exit_1_where_every_trial_fails(folder):
+    (folder / "study.toml").write_text(
+        TRAINING.format(sampler="grid", trials=9, objectives=["accuracy"], trees="[-1, -2]", export="")
+    )
+    done = edgekit("tune", "--config", "study.toml", cwd=folder)
+    assert done.returncode == 1, done.stderr
+    assert "every trial failed" in done.stderr and "n_estimators" in done.stderr and "Traceback" not in done.stderr
+    assert (folder / "study/study.html").is_file()
+
+
+def test_a_training_below_the_median_of_the_others_is_ended_early(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    space = {"option.max_iter": [300, 301, 302, 303, 304, 1]}
+    asked = TunePlan.from_data({
+        "train": {"data": "t.csv", "label": "y", "config": {"task": "table", "backbone": "logistic"}},
+        "space": space, "sampler": "grid",
+    })  # fmt: skip
+    found = tune(asked)
+    assert [t.state for t in found.trials] == ["complete"] * 5 + ["pruned"]
+    assert found.front[0].number < 5
+
+
+@pytest.mark.parametrize("asked", ["train", "passes"])
+def test_settings_that_stay_are_read_strictly_too(asked):
+    given = {"train": {"train": {"dat": "t.csv"}}, "passes": {"export": {"model": "m", "passes": {"methd": "mse"}}}}
+    with pytest.raises(UsageError, match="did you mean (data|method)"):
+        plan(**given[asked])
+
+
+def test_ctrl_c_leaves_a_study_that_goes_on(folder):
+    study(folder, trials=40)
+    process = started(folder)
+    address = f"sqlite:///{folder / 'study/study.db'}"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not ((folder / "study/study.db").exists() and len(finished(address)) >= 2):
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    assert edgekit("tune", "--config", "study.toml", cwd=folder).returncode == 0
+    check_whole(address, 40)

@@ -114,11 +114,11 @@ class Bench:
         settings |= {k: v for k, v in params.items() if k in EXPORT}
         plan = ExportPlan.from_json(json.dumps(settings))
         quantize = precision_name(plan.quantize if plan.quantize != "auto" else "fp32")
-        bench = self._bench(replace(plan, quantize="auto"))
+        bench = self._bench(replace(plan, quantize="auto", passes={}))
         recipe = [dict(step) for step in recipe_for(quantize, bench.floating.format, bench.target.limits)]
-        for step in recipe:
-            known = settings_of(step["pass"])
-            step |= {k: v for k, v in params.items() if k in known and k not in EXPORT}
+        known = {name for step in recipe for name in settings_of(step["pass"])} - set(EXPORT)
+        passes = {k: v for k, v in {**plan.passes, **params}.items() if k in known}
+        recipe = [step | passes for step in recipe]
         made = bench.attempt(tuple(recipe), "tried" if recipe else None)
         if not recipe:
             bench.made[bench.floating.name] = bench.floating
@@ -130,7 +130,7 @@ class Bench:
         if "latency" in self.plan.objectives:
             times = self._latency(bench, made.variant)
             values["latency"], facts["latency_ms"] = times.ratio, times.ms
-        replay["export.json"] = encode(replace(plan, quantize=quantize))
+        replay["export.json"] = encode(replace(plan, quantize=quantize, passes=passes))
         return Outcome(tuple(values[name] for name in self.plan.objectives), facts, replay)
 
     def _latency(self, bench: Workbench, variant: Any) -> Any:

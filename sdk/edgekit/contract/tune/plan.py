@@ -12,6 +12,7 @@ from typing import Any
 
 from edgekit.contract.tune.space import Choices, Range, check_name, read_space
 from edgekit.plan import ExportPlan
+from edgekit.training import TrainPlan
 from edgekit_converters.registry import pass_class, pass_names
 from edgekit_converters.train import TrainConfig
 from edgekit_runtime.errors import UsageError
@@ -67,6 +68,12 @@ class TunePlan:
             raise UsageError("latency and size are of an exported model", "give [export] with a target")
         for name in self.export:
             check_name(name, [f.name for f in dataclasses.fields(ExportPlan)], "[export] has no setting")
+        for name in self.export.get("passes", {}):
+            check_name(name, pass_settings(), "no pass has a setting")
+        for name in self.train:
+            check_name(name, [f.name for f in dataclasses.fields(TrainPlan)], "[train] has no setting")
+        for name in self.train.get("config", {}):
+            check_name(name, [f.name for f in dataclasses.fields(TrainConfig)], "[train.config] has no setting")
         self.parameters()
 
     def parameters(self) -> dict[str, Choices | Range]:

@@ -9,17 +9,19 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.contract.tune import queue
 from edgekit.contract.tune.objective import Bench, Pruning, directions
 from edgekit.contract.tune.plan import TunePlan
+from edgekit.contract.tune.plots import draw
+from edgekit.contract.tune.result import TrialRow, TuneResult
 from edgekit.contract.tune.space import plain
 from edgekit.contract.tune.storage import GRACE, HEARTBEAT, open_storage
 from edgekit.errors import SdkError
+from edgekit.report.study import write_study
 from edgekit_runtime.errors import EdgekitError, UsageError
 
 if TYPE_CHECKING:
@@ -32,52 +34,6 @@ ADDRESS = "EDGEKIT_TUNE_STORAGE"
 _WAIT = 1.0
 _MAY_CHANGE = ("trials", "output", "prune", "name")
 Tell = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class TrialRow:
-    """One trial.
-
-    Attributes:
-        number: In the study.
-        state: ``complete``, ``pruned`` or ``failed``.
-        params: What was tried.
-        values: Of the objectives; empty where it did not come to them.
-        reason: Why it failed.
-        facts: What else is known of it.
-        best: Whether no other is better in every objective.
-    """
-
-    number: int
-    state: str
-    params: Mapping[str, Any]
-    values: tuple[float, ...]
-    reason: str
-    facts: Mapping[str, Any]
-    best: bool = False
-
-
-@dataclass(frozen=True)
-class TuneResult:
-    """What a study came to.
-
-    Attributes:
-        folder: Study folder; ``best`` in it holds what `edgekit train|export --config` replays.
-        objectives: Their names.
-        trials: All of them, in order.
-        waiting: How many are still to be done, here or elsewhere.
-    """
-
-    folder: Path
-    objectives: tuple[str, ...]
-    trials: tuple[TrialRow, ...]
-    waiting: int = 0
-
-    @property
-    def front(self) -> tuple[TrialRow, ...]:
-        """Trials that no other beats in every objective, the best in the first objective first."""
-        sign = -1 if self.objectives[0] == "accuracy" else 1
-        return tuple(sorted((t for t in self.trials if t.best), key=lambda t: (sign * t.values[0], t.number)))
 
 
 class TuneError(SdkError):
@@ -117,6 +73,7 @@ def tune(
     else:
         work(plan, study, opened, end, tell, heartbeat)
     result = finish(plan, study)
+    write_study(plan, result, draw(study, plan.objectives, folder))
     if result.trials and not result.waiting and all(t.state == "failed" for t in result.trials):
         (reason, times), *_ = Counter(t.reason for t in result.trials).most_common(1)
         raise TuneError(f"every trial failed, {times} of {len(result.trials)} so: {reason}",

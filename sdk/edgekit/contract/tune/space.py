@@ -24,6 +24,9 @@ class Choices:
 
     values: tuple[Any, ...]
 
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.values))
+
     def suggest(self, trial: Trial, name: str) -> Any:
         """A value."""
         return _out(trial.suggest_categorical(name, [_in(v) for v in self.values]))
@@ -41,6 +44,10 @@ class Range:
     high: float
     log: bool = False
     step: float | None = None
+
+    def __str__(self) -> str:
+        words = [f"{self.low:g} to {self.high:g}", *(["logarithmic"] if self.log else [])]
+        return ", ".join([*words, *([f"in steps of {self.step:g}"] if self.step else [])])
 
     @property
     def whole(self) -> bool:

@@ -1,0 +1,86 @@
+"""Pictures of a study, as Optuna draws them: how it went, what mattered, what no other trial beats."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit_runtime.atomic import replacing
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+_LEAST = 2
+"""Trials below which there is nothing to see."""
+_AXES = 3
+"""Objectives that a front can be drawn of."""
+
+
+def draw(study: Study, objectives: tuple[str, ...], folder: Path) -> Mapping[str, Path]:
+    """Draw what there is to see.
+
+    Args:
+        study: With its trials.
+        objectives: Their names.
+        folder: Where ``history-OBJECTIVE.png``, ``importance-OBJECTIVE.png`` and ``pareto.png`` go.
+
+    Returns:
+        Title to file; empty without matplotlib, or with fewer than two complete trials.
+    """
+    from optuna.trial import TrialState
+
+    done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if len(done) < _LEAST or importlib.util.find_spec("matplotlib") is None:
+        return {}
+    if "matplotlib.pyplot" not in sys.modules:
+        import matplotlib
+
+        matplotlib.use("Agg")  # no screen is looked for
+    from optuna.visualization import matplotlib as plots
+
+    drawn: dict[str, Path] = {}
+    for place, name in enumerate(objectives):
+        value = None if len(objectives) == 1 else _value(place)
+        drawn[f"{name} trial by trial"] = _save(
+            folder / f"history-{name}.png",
+            lambda v=value, n=name: plots.plot_optimization_history(study, target=v, target_name=n),
+        )
+        if _vary(done, place):
+            drawn[f"what mattered for {name}"] = _save(
+                folder / f"importance-{name}.png",
+                lambda v=value, n=name: plots.plot_param_importances(study, target=v, target_name=n),
+            )
+    if 1 < len(objectives) <= _AXES:
+        drawn["trials and front"] = _save(
+            folder / "pareto.png", lambda: plots.plot_pareto_front(study, target_names=list(objectives))
+        )
+    return drawn
+
+
+def _value(place: int) -> Callable[[FrozenTrial], float]:
+    return lambda trial: float(trial.values[place])
+
+
+def _vary(done: list[FrozenTrial], place: int) -> bool:
+    """Whether an importance can be told: of equal values, or of parameters that never differ, there is none."""
+    params = {tuple(sorted((k, str(v)) for k, v in t.params.items())) for t in done}
+    return len({t.values[place] for t in done}) > 1 and len(params) > 1
+
+
+def _save(path: Path, plot: Callable[[], Any]) -> Path:
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    from matplotlib import pyplot
+
+    with matplotlib.rc_context():  # Optuna would leave its style behind
+        axes = plot()
+        figure = getattr(axes, "figure", None) or axes[0].figure
+        with replacing(path) as out:
+            FigureCanvasAgg(figure).print_png(out)
+        pyplot.close(figure)
+    return path
