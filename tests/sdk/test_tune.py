@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -17,7 +20,7 @@ import pytest
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 
-from edgekit.contract.tune import TunePlan, read_plan, tune
+from edgekit.contract.tune import TunePlan, queue, read_plan, search, tune
 from edgekit.contract.tune.space import grid_points
 from edgekit.contract.tune.storage import open_storage, shown
 from edgekit_runtime.errors import UsageError
@@ -171,12 +174,11 @@ def test_a_killed_study_loses_and_repeats_nothing(folder):
 
 
 @pytest.fixture
-def postgres(tmp_path):
+def postgres():
     """A server of this test's own on a Unix socket; as root it runs as another user, which PostgreSQL insists on."""
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     initdb = programs[-1] / "initdb" if programs else Path(str(shutil.which("initdb"))).resolve()
-    place = Path("/tmp") / f"edgekit-pg-{os.getpid()}"
-    place.mkdir(mode=0o700)
+    place = Path(tempfile.mkdtemp(prefix="edgekit-pg-"))  # pytest's folders are root's alone, and too deep for a socket
     user: list[str] = []
     if os.geteuid() == 0:
         shutil.chown(place, "nobody")
@@ -305,3 +307,38 @@ def test_ctrl_c_leaves_a_study_that_goes_on(folder):
     assert process.wait(timeout=60) == 130
     assert edgekit("tune", "--config", "study.toml", cwd=folder).returncode == 0
     check_whole(address, 40)
+
+
+def held(folder: Path, monkeypatch) -> tuple[TunePlan, optuna.Study, object]:
+    """A study whose first trial a worker on another machine holds."""
+    monkeypatch.setattr(queue, "identity", lambda: "another-machine:1:1")
+    asked = plan(trials=1)
+    opened = open_storage(f"sqlite:///{folder / 'study.db'}")
+    found = search._study(asked, opened)
+    queue.fill(found, opened, asked)
+    assert queue.take(found, opened) is not None
+    return asked, found, opened
+
+
+def test_a_trial_of_another_machine_is_put_in_line_again_only_without_signs_of_life(tmp_path, monkeypatch):
+    asked, found, opened = held(tmp_path, monkeypatch)
+    queue.fill(found, opened, asked)
+    assert [t.state.name for t in found.trials] == ["RUNNING"]
+    with contextlib.closing(sqlite3.connect(tmp_path / "study.db")) as database, database:
+        database.execute("UPDATE trial_heartbeats SET heartbeat = '2020-01-01 00:00:00'")
+    queue.fill(found, opened, asked)
+    queue.fill(found, opened, asked)
+    assert [t.state.name for t in found.trials] == ["FAIL", "WAITING"]
+    assert not queue.counts(found.trials[0]) and found.trials[1].user_attrs["slot"] == 0
+
+
+def test_a_trial_that_kills_its_workers_counts_as_failed_after_three(tmp_path, monkeypatch):
+    asked, found, opened = held(tmp_path, monkeypatch)
+    for _ in range(queue.MOST):
+        running = next(t for t in found.trials if t.state.name == "RUNNING")
+        queue.lose(opened, running._trial_id, "its worker died")
+        queue.fill(found, opened, asked)
+        queue.take(found, opened)
+    assert [t.state.name for t in found.trials] == ["FAIL"] * queue.MOST
+    (row,) = search.finish(TunePlan.from_data({**asked.to_data(), "output": str(tmp_path)}), found).trials
+    assert row.state == "failed" and row.reason == "its worker died"

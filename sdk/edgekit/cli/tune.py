@@ -37,6 +37,7 @@ def tune_command(
     if json:
         print_json({
             "folder": str(result.folder),
+            "page": str(result.page),
             "objectives": list(result.objectives),
             "waiting": result.waiting,
             "best": [t.number for t in result.front],
@@ -50,8 +51,8 @@ def tune_command(
     table(out, columns, rows)
     counts = {s: sum(t.state == s for t in result.trials) for s in ("complete", "pruned", "failed")}
     said = ", ".join(f"{n} {s}" for s, n in counts.items() if n)
-    out.print(f"{said or 'no trial done'}, {result.waiting} to do; best in {result.folder / 'best'}", markup=False,
-              soft_wrap=True)  # fmt: skip
+    out.print(f"{said or 'no trial done'}, {result.waiting} to do", markup=False)
+    out.print(f"\nbest  {result.folder / 'best'}\npage  {result.page}", markup=False, soft_wrap=True)
 
 
 def _params(params: dict[str, Any] | Any) -> str:

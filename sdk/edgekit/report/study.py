@@ -33,7 +33,7 @@ def write_study(plan: TunePlan, result: TuneResult, pictures: Mapping[str, Path]
     Raises:
         ReportError: It cannot be written (a full disk, for one).
     """
-    return write_page(result.folder / "study.html", render_study(plan, result, pictures), overwrite=True)
+    return write_page(result.page, render_study(plan, result, pictures), overwrite=True)
 
 
 def render_study(plan: TunePlan, result: TuneResult, pictures: Mapping[str, Path]) -> str:

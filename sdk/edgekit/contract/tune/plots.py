@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,18 +46,17 @@ def draw(study: Study, objectives: tuple[str, ...], folder: Path) -> Mapping[str
     drawn: dict[str, Path] = {}
     for place, name in enumerate(objectives):
         value = None if len(objectives) == 1 else _value(place)
+        asked: dict[str, Any] = {"target": value, "target_name": name}
         drawn[f"{name} trial by trial"] = _save(
-            folder / f"history-{name}.png",
-            lambda v=value, n=name: plots.plot_optimization_history(study, target=v, target_name=n),
+            folder / f"history-{name}.png", partial(plots.plot_optimization_history, study, **asked)
         )
         if _vary(done, place):
             drawn[f"what mattered for {name}"] = _save(
-                folder / f"importance-{name}.png",
-                lambda v=value, n=name: plots.plot_param_importances(study, target=v, target_name=n),
+                folder / f"importance-{name}.png", partial(plots.plot_param_importances, study, **asked)
             )
     if 1 < len(objectives) <= _AXES:
         drawn["trials and front"] = _save(
-            folder / "pareto.png", lambda: plots.plot_pareto_front(study, target_names=list(objectives))
+            folder / "pareto.png", partial(plots.plot_pareto_front, study, target_names=list(objectives))
         )
     return drawn
 
@@ -73,9 +73,8 @@ def _vary(done: list[FrozenTrial], place: int) -> bool:
 
 def _save(path: Path, plot: Callable[[], Any]) -> Path:
     import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     from matplotlib import pyplot
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     with matplotlib.rc_context():  # Optuna would leave its style behind
         axes = plot()

@@ -49,6 +49,11 @@ class TuneResult:
     waiting: int = 0
 
     @property
+    def page(self) -> Path:
+        """The page about it."""
+        return self.folder / "study.html"
+
+    @property
     def front(self) -> tuple[TrialRow, ...]:
         """Trials that no other beats in every objective, the best in the first objective first."""
         sign = -1 if self.objectives[0] == "accuracy" else 1
