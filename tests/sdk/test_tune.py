@@ -135,8 +135,8 @@ def test_a_trial_that_fails_says_why_and_the_study_goes_on(folder, monkeypatch):
 
 def started(folder: Path, *words: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "edgekit", "tune", "--config", "study.toml", *words]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                            start_new_session=True)  # fmt: skip
+    with (folder / f"said-{len(list(folder.glob('said-*')))}").open("wb") as said:
+        return subprocess.Popen(command, cwd=folder, stdout=said, stderr=subprocess.STDOUT, start_new_session=True)
 
 
 def finished(address: str) -> list[int]:
@@ -157,7 +157,7 @@ def check_whole(address: str, trials: int) -> None:
 
 
 def test_a_killed_study_loses_and_repeats_nothing(folder):
-    study(folder, trials=60)
+    study(folder, trials=25)
     address = f"sqlite:///{folder / 'study/study.db'}"
     process = started(folder)
     deadline = time.monotonic() + 120
@@ -166,11 +166,11 @@ def test_a_killed_study_loses_and_repeats_nothing(folder):
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     before = finished(address)
-    assert 3 <= len(before) < 60
+    assert 3 <= len(before) < 25
     done = edgekit("tune", "--config", "study.toml", "--json", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["waiting"] == 0 and set(before) <= set(finished(address))
-    check_whole(address, 60)
+    check_whole(address, 25)
 
 
 @pytest.fixture
@@ -201,7 +201,7 @@ def postgres():
 
 @pytest.mark.tool("psql")
 def test_two_machines_share_a_study_in_postgresql_and_one_is_killed(folder, postgres):
-    study(folder, trials=40)
+    study(folder, trials=24)
     machines = [started(folder, "--storage", postgres, "-o", f"machine{i}") for i in range(2)]
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and len(finished(postgres)) < 4:
@@ -209,7 +209,7 @@ def test_two_machines_share_a_study_in_postgresql_and_one_is_killed(folder, post
     os.kill(machines[0].pid, signal.SIGKILL)
     machines[0].wait()
     assert machines[1].wait(timeout=200) == 0, "it also does what the other one held"
-    check_whole(postgres, 40)
+    check_whole(postgres, 24)
     for file in folder.rglob("*"):
         assert not file.is_file() or b"secret" not in file.read_bytes(), file
 
@@ -297,7 +297,7 @@ def test_settings_that_stay_are_read_strictly_too(asked):
 
 
 def test_ctrl_c_leaves_a_study_that_goes_on(folder):
-    study(folder, trials=40)
+    study(folder, trials=16)
     process = started(folder)
     address = f"sqlite:///{folder / 'study/study.db'}"
     deadline = time.monotonic() + 120
@@ -306,7 +306,7 @@ def test_ctrl_c_leaves_a_study_that_goes_on(folder):
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) == 130
     assert edgekit("tune", "--config", "study.toml", cwd=folder).returncode == 0
-    check_whole(address, 40)
+    check_whole(address, 16)
 
 
 def held(folder: Path, monkeypatch) -> tuple[TunePlan, optuna.Study, object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -29,6 +29,7 @@ def tune_command(
 
     from edgekit.cli.show import console, print_json, table
     from edgekit.contract.tune import read_plan, tune
+    from edgekit.contract.tune.result import figure, words
 
     out = console(json)
     plan = read_plan(config, output=output, trials=trials, sampler=sampler, seed=seed)
@@ -45,7 +46,7 @@ def tune_command(
         })  # fmt: skip
         return
     rows: list[list[str]] = [
-        [str(t.number), *(f"{v:,.4g}" for v in t.values), escape(_params(t.params))] for t in result.front
+        [str(t.number), *(figure(v) for v in t.values), escape(words(t.params))] for t in result.front
     ]
     columns = [("trial", "right"), *((n, "right") for n in result.objectives), ("parameters", "left")]
     table(out, columns, rows)
@@ -53,7 +54,3 @@ def tune_command(
     said = ", ".join(f"{n} {s}" for s, n in counts.items() if n)
     out.print(f"{said or 'no trial done'}, {result.waiting} to do", markup=False)
     out.print(f"\nbest  {result.folder / 'best'}\npage  {result.page}", markup=False, soft_wrap=True)
-
-
-def _params(params: dict[str, Any] | Any) -> str:
-    return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in params.items())

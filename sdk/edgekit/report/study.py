@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit.contract.tune.result import TrialRow, figure, words
 from edgekit.report.filling import filled, write_page
 
 if TYPE_CHECKING:
@@ -52,9 +53,8 @@ def render_study(plan: TunePlan, result: TuneResult, pictures: Mapping[str, Path
     )
 
 
-def _row(trial: Any) -> dict[str, Any]:
-    params = ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in trial.params.items())
+def _row(trial: TrialRow) -> dict[str, Any]:
     return {
-        "number": trial.number, "state": trial.state, "best": trial.best, "params": params, "reason": trial.reason,
-        "values": [f"{v:,.4g}" for v in trial.values],
+        "number": trial.number, "state": trial.state, "best": trial.best, "params": words(trial.params), "reason": trial.reason,
+        "values": [figure(v) for v in trial.values],
     }  # fmt: skip

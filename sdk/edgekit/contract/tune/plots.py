@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -45,14 +46,16 @@ def draw(study: Study, objectives: tuple[str, ...], folder: Path) -> Mapping[str
 
     drawn: dict[str, Path] = {}
     for place, name in enumerate(objectives):
-        value = None if len(objectives) == 1 else _value(place)
-        asked: dict[str, Any] = {"target": value, "target_name": name}
         drawn[f"{name} trial by trial"] = _save(
-            folder / f"history-{name}.png", partial(plots.plot_optimization_history, study, **asked)
+            folder / f"history-{name}.png",
+            partial(plots.plot_optimization_history, study, target=_value(place), target_name=name),
         )
         if _vary(done, place):
+            # of what makes good trials good, which Optuna takes to be the low ones
+            better = _value(place, -1 if name == "accuracy" else 1)
             drawn[f"what mattered for {name}"] = _save(
-                folder / f"importance-{name}.png", partial(plots.plot_param_importances, study, **asked)
+                folder / f"importance-{name}.png",
+                partial(plots.plot_param_importances, study, target=better, target_name=name),
             )
     if 1 < len(objectives) <= _AXES:
         drawn["trials and front"] = _save(
@@ -61,8 +64,8 @@ def draw(study: Study, objectives: tuple[str, ...], folder: Path) -> Mapping[str
     return drawn
 
 
-def _value(place: int) -> Callable[[FrozenTrial], float]:
-    return lambda trial: float(trial.values[place])
+def _value(place: int, sign: int = 1) -> Callable[[FrozenTrial], float]:
+    return lambda trial: sign * float(trial.values[place])
 
 
 def _vary(done: list[FrozenTrial], place: int) -> bool:
@@ -76,10 +79,12 @@ def _save(path: Path, plot: Callable[[], Any]) -> Path:
     from matplotlib import pyplot
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    with matplotlib.rc_context():  # Optuna would leave its style behind
+    with matplotlib.rc_context(), warnings.catch_warnings():  # Optuna would leave its style behind
+        warnings.simplefilter("ignore", UserWarning)  # it explains each picture's target
         axes = plot()
         figure = getattr(axes, "figure", None) or axes[0].figure
         with replacing(path) as out:
-            FigureCanvasAgg(figure).print_png(out)
+            FigureCanvasAgg(figure)
+            figure.savefig(out, format="png", bbox_inches="tight")
         pyplot.close(figure)
     return path

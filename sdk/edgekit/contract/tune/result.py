@@ -58,3 +58,13 @@ class TuneResult:
         """Trials that no other beats in every objective, the best in the first objective first."""
         sign = -1 if self.objectives[0] == "accuracy" else 1
         return tuple(sorted((t for t in self.trials if t.best), key=lambda t: (sign * t.values[0], t.number)))
+
+
+def figure(value: float) -> str:
+    """A value for people: bytes are whole."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def words(params: Mapping[str, Any]) -> str:
+    """Parameters for people."""
+    return ", ".join(f"{k} {figure(v)}" if isinstance(v, float) else f"{k} {v}" for k, v in params.items())

@@ -17,7 +17,7 @@ from edgekit.contract.tune import queue
 from edgekit.contract.tune.objective import Bench, Pruning, directions
 from edgekit.contract.tune.plan import TunePlan
 from edgekit.contract.tune.plots import draw
-from edgekit.contract.tune.result import TrialRow, TuneResult
+from edgekit.contract.tune.result import TrialRow, TuneResult, figure
 from edgekit.contract.tune.space import plain
 from edgekit.contract.tune.storage import GRACE, HEARTBEAT, open_storage
 from edgekit.errors import SdkError
@@ -212,7 +212,7 @@ def _row(trial: FrozenTrial, state: str, best: bool) -> TrialRow:
 
 
 def _words(names: tuple[str, ...], values: tuple[float, ...]) -> str:
-    return ", ".join(f"{n} {v:,.4g}" for n, v in zip(names, values, strict=True))
+    return ", ".join(f"{n} {figure(v)}" for n, v in zip(names, values, strict=True))
 
 
 def worker(given: str) -> int:
