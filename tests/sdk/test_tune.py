@@ -20,12 +20,14 @@ import pytest
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 
+from edgekit import ExportPlan, export
 from edgekit.contract.tune import TunePlan, queue, read_plan, search, tune
 from edgekit.contract.tune.space import grid_points
 from edgekit.contract.tune.storage import open_storage, shown
 from edgekit_runtime.errors import UsageError
 
 from .conftest import edgekit
+from .conftest import plan as plan_of_digits
 
 STUDY = """
 objectives = ["accuracy", "size"]
@@ -342,3 +344,32 @@ def test_a_trial_that_kills_its_workers_counts_as_failed_after_three(tmp_path, m
     assert [t.state.name for t in found.trials] == ["FAIL"] * queue.MOST
     (row,) = search.finish(TunePlan.from_data({**asked.to_data(), "output": str(tmp_path)}), found).trials
     assert row.state == "failed" and row.reason == "its worker died"
+
+
+def test_settings_of_a_pass_are_searched_by_accuracy_and_latency_and_replayed(
+    digits_onnx, trained, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    base = json.loads(plan_of_digits(trained, tmp_path / "a.edgekit", model=str(digits_onnx), format="onnx").to_json())
+    base.pop("output", None)
+    found = tune(TunePlan.from_data({
+        "export": {**base, "calibration_samples": 40}, "objectives": ["accuracy", "latency"], "sampler": "grid",
+        "space": {"quantize": ["int8", "fp32"], "method": ["minmax", "mse"]},
+    }))  # fmt: skip
+    assert [t.state for t in found.trials] == ["complete"] * 4, [t.reason for t in found.trials]
+    recipes = {(t.params["quantize"], t.params["method"]): t.facts["recipe"] for t in found.trials}
+    assert recipes["int8", "mse"][0]["method"] == "mse" and recipes["fp32", "mse"] == []
+    assert all(t.values[0] > 0.8 and t.values[1] > 0 and t.facts["latency_ms"] > 0 for t in found.trials)
+    name = f"{found.front[0].number:04d}-export.json"
+    asked = ExportPlan.from_json((tmp_path / "study/best" / name).read_text(), output="a.edgekit")
+    made = export(asked)
+    assert [dict(step) for step in made.manifest.variants[0].recipe] == found.front[0].facts["recipe"]
+    assert made.variants[0].bytes == found.front[0].facts["bytes"]
+
+
+def test_an_export_plan_tells_the_pass_its_settings(digits_onnx, trained, tmp_path):
+    asked = plan_of_digits(trained, tmp_path / "a.edgekit", model=str(digits_onnx), format="onnx", quantize="int8",
+                           passes={"method": "mse"})  # fmt: skip
+    again = ExportPlan.from_json(asked.to_json())
+    assert again == asked
+    assert export(again).manifest.variants[0].recipe[0]["method"] == "mse"

@@ -55,6 +55,10 @@ def render_study(plan: TunePlan, result: TuneResult, pictures: Mapping[str, Path
 
 def _row(trial: TrialRow) -> dict[str, Any]:
     return {
-        "number": trial.number, "state": trial.state, "best": trial.best, "params": words(trial.params), "reason": trial.reason,
+        "number": trial.number,
+        "state": trial.state,
+        "best": trial.best,
+        "params": words(trial.params),
+        "reason": trial.reason,
         "values": [figure(v) for v in trial.values],
-    }  # fmt: skip
+    }

@@ -46,9 +46,10 @@ def draw(study: Study, objectives: tuple[str, ...], folder: Path) -> Mapping[str
 
     drawn: dict[str, Path] = {}
     for place, name in enumerate(objectives):
+        value = None if len(objectives) == 1 else _value(place)  # of one it draws the best so far, too
         drawn[f"{name} trial by trial"] = _save(
             folder / f"history-{name}.png",
-            partial(plots.plot_optimization_history, study, target=_value(place), target_name=name),
+            partial(plots.plot_optimization_history, study, target=value, target_name=name),
         )
         if _vary(done, place):
             # of what makes good trials good, which Optuna takes to be the low ones
