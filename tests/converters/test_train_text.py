@@ -49,7 +49,7 @@ def plan(run: Path, data: Path, folder: Path, **settings) -> TrainPlan:
     return TrainPlan(str(data), config, str(run), label="intent", text="text")
 
 
-def test_from_texts_to_an_answer_on_the_device(tmp_path, encoder, intents):  # noqa: F811
+def test_from_texts_to_an_answer_on_the_device(tmp_path, encoder, intents, capsys):  # noqa: F811
     run, bundle = tmp_path / "run", tmp_path / "intents.edgekit"
     result = train(plan(run, intents, encoder, epochs=6))
     assert result.evaluation.metrics["accuracy"] > 0.9 and result.trained.best_epoch > 1  # better than the probe
@@ -82,7 +82,9 @@ def test_from_texts_to_an_answer_on_the_device(tmp_path, encoder, intents):  # n
         assert runtime({"text": texts[0], "id": "x"})[0].label == "rain"
     from edgekit_runtime.cli import main
 
-    assert main(["predict", str(bundle), "the storm is too much"]) == 0
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", str(bundle), "the storm is too much"])
+    assert ended.value.code == 0 and "the storm is too much: rain" in capsys.readouterr().out
 
 
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, encoder, intents):  # noqa: F811

@@ -41,6 +41,7 @@ def fit(config: TrainConfig, material: TrainMaterial, run: Path, watch: Watch) -
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet():
         import keras
+    keras.utils.clear_session()  # a search trains many in one process; each begins as if it were the first
     keras.utils.set_random_seed(config.seed)
     state = checkpoint.read(run)
     built = build(config, len(material.labels))

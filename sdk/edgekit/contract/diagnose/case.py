@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from edgekit.contract.diagnose.finding import Finding, Fix, Layer, Recipe, Setting
+from edgekit.contract.diagnose.finding import Finding, Fix, Layer, Setting
 from edgekit.contract.diagnose.plan import DiagnosePlan
 from edgekit.data import Sample
 from edgekit.evaluate import Evaluation, compare, evaluate, measured_by_answers, primary_metric
@@ -23,7 +23,7 @@ from edgekit.result import VariantResult
 from edgekit.workbench import Workbench
 from edgekit_converters.errors import ConversionError, UsageError
 from edgekit_converters.passes import apply_recipe
-from edgekit_converters.recipe import Converted
+from edgekit_converters.recipe import Converted, Recipe
 from edgekit_converters.registry import pass_class
 from edgekit_converters.sensitivity import LayerError, keep_in_float, layer_errors
 from edgekit_converters.sources.bundle import FORMATS
@@ -147,7 +147,7 @@ class Case:
         self.task = bench.material.task
         self.metric, self.sign = primary_metric(self.task)
         specification = bench.specification.to_data()
-        self.setting = Setting(specification, tuple(variant.recipe))
+        self.setting = Setting(specification, tuple(dict(step) for step in variant.recipe))
         assert bench.baseline is not None  # noqa: S101 - there is labelled data
         self.given: Evaluation = bench.baseline
         self._floats = {_key(specification): self.given}
