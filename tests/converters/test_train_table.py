@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit import Bundle, ExportPlan, Runtime, export
+from edgekit import ExportPlan, Runtime, export
 from edgekit.runs import LABELS
 from edgekit.training import TrainPlan, train
 from edgekit_converters.errors import TrainingError

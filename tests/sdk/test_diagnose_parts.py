@@ -261,7 +261,7 @@ def test_a_better_specification_of_another_bundle_is_taken_over(flowers, tmp_pat
                                   against=str(tmp_path / "training.json")))  # fmt: skip
     (first,) = found.findings
     assert first.kind == "against" and first.explains > 0.2 and first.evidence["values"] == 1.0
-    assert "pre-process as training.json does" == first.fix.name and found.reachable > 0.9
+    assert first.fix.name == "pre-process as training.json does" and found.reachable > 0.9
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.contract.latency import in_turns
-from edgekit.contract.tune.plan import EXPORT, TunePlan
+from edgekit.contract.tune.plan import EXPORT, TunePlan, settings_of
 from edgekit.data import Dataset, Sample, overlap
 from edgekit.errors import DataError
 from edgekit.evaluate import primary_metric
@@ -24,7 +24,6 @@ from edgekit.progress import Progress
 from edgekit.training import TrainPlan, train
 from edgekit.workbench import Workbench
 from edgekit_converters.passes import precision_name, recipe_for
-from edgekit_converters.registry import pass_class
 from edgekit_converters.train import TrainConfig, Watch
 from edgekit_runtime.errors import UsageError
 from edgekit_runtime.plain import encode
@@ -102,8 +101,7 @@ class Bench:
         bench = self._bench(replace(plan, quantize="auto"))
         recipe = [dict(step) for step in recipe_for(quantize, bench.floating.format, bench.target.limits)]
         for step in recipe:
-            kind = pass_class(step["pass"])
-            known = {f.name for f in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else set()
+            known = settings_of(step["pass"])
             step |= {k: v for k, v in params.items() if k in known and k not in EXPORT}
         made = bench.attempt(tuple(recipe), "tried" if recipe else None)
         if not recipe:

@@ -129,5 +129,10 @@ def read_plan(path: str | Path, **changes: Any) -> TunePlan:
 
 def pass_settings() -> set[str]:
     """Names of what passes can be told."""
-    kinds = [pass_class(name) for name in pass_names()]
-    return {f.name for kind in kinds if dataclasses.is_dataclass(kind) for f in dataclasses.fields(kind)}
+    return {setting for name in pass_names() for setting in settings_of(name)}
+
+
+def settings_of(name: str) -> set[str]:
+    """What one pass can be told."""
+    kind: Any = pass_class(name)
+    return {f.name for f in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else set()

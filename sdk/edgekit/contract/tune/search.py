@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -271,7 +271,5 @@ def worker(given: str) -> int:
     plan = TunePlan.from_data(data["plan"])
     storage = open_storage(os.environ[ADDRESS], heartbeat=data["heartbeat"], grace=data["grace"])
     end = None if data["timeout"] is None else time.monotonic() + data["timeout"]
-    work(
-        plan, _study(replace(plan), storage), storage, end, lambda line: print(line, file=sys.stderr), data["heartbeat"]
-    )
+    work(plan, _study(plan, storage), storage, end, lambda line: print(line, file=sys.stderr), data["heartbeat"])
     return 0
