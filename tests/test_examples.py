@@ -114,6 +114,40 @@ def test_xgboost_in_javascript(tmp_path):
     assert printed.count("169 of 169 sums are equal") == 2
 
 
+def some(source: Path, target: Path, each: int, names: tuple[str, ...]) -> None:
+    """Links to the first few files of some folders."""
+    for name in names:
+        (target / name).mkdir(parents=True)
+        for path in sorted((source / name).iterdir())[:each]:
+            (target / name / path.name).symlink_to(path)
+
+
+def test_training_on_clothes(assets, tmp_path):
+    for split, each in (("train", 40), ("validation", 6), ("test", 8)):
+        some(
+            assets / f"data/clothing_small_160/{split}", tmp_path / "pictures" / split, each, ("hat", "pants", "shoes")
+        )
+    name = "mobilenet_v1_025_128_imagenet_float"
+    printed = run("train_clothes.py", tmp_path / "pictures", assets / f"models/{name}/{name}.keras", tmp_path, 3)
+    assert "epoch 6 of 6" in printed
+    assert float(re.search(r"float: (\d\.\d+)", printed)[1]) > 0.6  # chance is 0.33
+    assert int(re.search(r"tflite-int8: (\d+) KB", printed)[1]) <= 310
+
+
+def test_training_on_keywords(assets, tmp_path):
+    (tmp_path / "wavs").mkdir()
+    for word in ("yes", "stop", "_silence_"):
+        (tmp_path / "wavs" / word).symlink_to(assets / "data/speech_commands_test60" / word)
+    printed = run("train_keywords.py", tmp_path / "wavs", tmp_path, 8)
+    assert float(re.search(r"float: (\d\.\d+)", printed)[1]) > 0.5
+    assert printed.count(".wav: ") == 3
+
+
+def test_training_a_detector(tmp_path):
+    printed = run("train_detector.py", tmp_path, 80, 2)
+    assert "float: mAP" in printed and "drawn" in printed
+
+
 def test_every_example_is_listed_and_run():
     files = {p.name for p in EXAMPLES.glob("*.py")}
     text = (EXAMPLES / "README.md").read_text()
@@ -121,3 +155,30 @@ def test_every_example_is_listed_and_run():
         (Path(__file__).parent / f"{name}.py").read_text() for name in ("test_examples", "test_real_models")
     )
     assert all(f"`{name}`" in text and f'"{name}"' in tests for name in files)
+
+
+def test_intents_with_an_encoder(tmp_path, assets):
+    import csv
+    import json
+
+    from .text_encoders import real_encoder
+
+    data = json.loads((assets / "data/clinc150/data_full.json").read_text("utf-8"))
+    wanted = {"balance": "", "alarm": "", "weather": ""}
+    for split, name, most in (("train", "train", 12), ("val", "validation", 5), ("test", "test", 8)):
+        with (tmp_path / f"{name}.csv").open("w", newline="") as file:
+            out = csv.writer(file)
+            out.writerow(["text", "intent"])
+            for intent in wanted:
+                out.writerows([row for row in data[split] if row[1] == intent][:most])
+    printed = run("intents_with_an_encoder.py", real_encoder(), tmp_path, tmp_path)
+    assert "chosen: onnx-dynamic, contract held: True" in printed
+    assert "how much money do i have: balance" in printed and "wake me at seven tomorrow: alarm" in printed
+
+
+@pytest.mark.tool("cc")
+def test_predictive_maintenance(tmp_path, assets):
+    printed = run("predictive_maintenance.py", assets / "data/gas_drift", tmp_path)
+    mean = float(re.search(r"cross-validated accuracy ([\d.]+)", printed)[1])
+    later = [float(value) for value in re.findall(r"batch\d: accuracy ([\d.]+)", printed)]
+    assert mean > 0.97 and len(later) == 3 and max(later) < mean - 0.02  # drift

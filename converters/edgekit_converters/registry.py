@@ -32,10 +32,14 @@ PASSES = {
     "onnx-w8a16": "edgekit_converters.passes.onnx_static:OnnxW8A16",
     "onnx-dynamic": "edgekit_converters.passes.onnx_dynamic:OnnxDynamic",
     "onnx-fp16": "edgekit_converters.passes.onnx_fp16:OnnxFp16",
+    "onnx-w8": "edgekit_converters.passes.onnx_weights:OnnxW8",
+    "onnx-w4": "edgekit_converters.passes.onnx_weights:OnnxW4",
     "tflite-int8": "edgekit_converters.passes.tflite:TfliteInt8",
     "tflite-w8a16": "edgekit_converters.passes.tflite:TfliteW8A16",
     "tflite-dynamic": "edgekit_converters.passes.tflite:TfliteDynamic",
     "tflite-fp16": "edgekit_converters.passes.tflite:TfliteFp16",
+    "tflite-w8": "edgekit_converters.passes.tflite_weights:TfliteW8",
+    "tflite-w4": "edgekit_converters.passes.tflite_weights:TfliteW4",
 }
 WAYS_ROUND = {
     ("onnx", "tflite"): "export the original PyTorch or Keras model instead, or give a .tflite file",
@@ -74,8 +78,8 @@ def load_source(request: SourceRequest, framework: str | None = None) -> Source:
         raise SourceError(f"there is no file {request.model}")
     raise UsageError(
         f"cannot tell what kind of model {request.model!r} is",
-        "give .keras, .h5, a SavedModel folder, .onnx, .tflite, .pt2, file.py:factory, .edgekit, a Hugging Face folder, "
-        ".joblib, .pkl, .skops, XGBoost's .json or .ubj, or LightGBM's .txt",
+        "give .keras, .h5, a SavedModel folder, .onnx, .tflite, .pt2, file.py:factory, .edgekit, a Hugging Face "
+        "folder, .joblib, .pkl, .skops, XGBoost's .json or .ubj, or LightGBM's .txt",
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from edgekit_converters.alone import Alone, open_alone
 from edgekit_converters.errors import UsageError
+from edgekit_converters.files import open_model
 from edgekit_converters.limits import TargetLimits
 from edgekit_converters.passes.calibration import file_value
 from edgekit_converters.passes.equalise_onnx import equalise_onnx
@@ -96,6 +98,52 @@ def layer_errors(
     if not comparison.sums:
         raise UsageError("there is no sample to compare layers on", "give --data or --calibration-data")
     return tuple(comparison.results())
+
+
+def output_sqnr(floating: Converted, quantized: Converted, samples: Iterable[Feeds]) -> float:
+    """Signal to quantization noise (dB) of the output that lost most, on the interpreters that ship.
+
+    Args:
+        floating: The float model.
+        quantized: What passes made of it.
+        samples: Model inputs as the source has them, batch axis first.
+
+    Raises:
+        UsageError: There are no samples.
+        ConversionError: A sample does not fit.
+    """
+    with contextlib.ExitStack() as stack:
+        runs = [stack.enter_context(opened(model)) for model in (floating, quantized)]
+        sums: dict[str, _Sums] = {}
+        for number, sample in enumerate(samples):
+            given, found = (run(sample, number) for run in runs)
+            for name, value in given.items():
+                if value.size and found[name].shape == value.shape:
+                    sums.setdefault(name, _Sums()).add(value, found[name])
+    if not sums:
+        raise UsageError("there is no sample to compare outputs on", "give --data or --calibration-data")
+    return min(_decibels(tensor.signal, tensor.noise) for tensor in sums.values())
+
+
+@contextlib.contextmanager
+def opened(model: Converted) -> Iterator[Callable[[Feeds, int], dict[str, np.ndarray]]]:
+    """(sample, its number) to the model's outputs in reals, by the source's names."""
+    session = open_model(model.runnable, model.format)
+
+    def run(sample: Feeds, number: int) -> dict[str, np.ndarray]:
+        arrays = {b.name: _array(sample, b, number) for b in model.inputs}
+        answers = session.run([arrays[t.name] for t in session.inputs])
+        by_name = {t.name: np.array(value) for t, value in zip(session.outputs, answers, strict=True)}
+        return {b.tensor: _real(by_name[b.name], b) for b in model.outputs}
+
+    try:
+        yield run
+    finally:
+        session.close()
+
+
+def _real(value: np.ndarray, binding: Binding) -> np.ndarray:
+    return value if binding.scale <= 0 else steps_of(binding.scale, binding.zero_point, binding.dtype).values(value)
 
 
 def layer_pattern(name: str) -> str:

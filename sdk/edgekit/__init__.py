@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from edgekit.plan import ExportPlan
     from edgekit.result import ExportResult
     from edgekit.targets import load_target
-    from edgekit.training import TrainPlan, TrainResult, train
-    from edgekit_converters.train import TrainConfig
+    from edgekit.training import TrainPlan, TrainResult, export_plan, train
+    from edgekit_converters.train import TrainConfig, Watch
     from edgekit_runtime import Bundle, Runtime
 
 __version__ = "0.1.0"
@@ -38,10 +38,12 @@ __all__ = [
     "TrainResult",
     "TunePlan",
     "TuneResult",
+    "Watch",
     "__version__",
     "compress",
     "diagnose",
     "export",
+    "export_plan",
     "load_target",
     "open_dataset",
     "train",
@@ -56,16 +58,18 @@ _LAZY = {
     "CompressPlan": "edgekit.contract.compress",
     "CompressResult": "edgekit.contract.compress",
     "Contract": "edgekit.contract.contract",
+    "DiagnosePlan": "edgekit.contract.diagnose",
     "ExportPlan": "edgekit.plan",
     "ExportResult": "edgekit.result",
     "Runtime": "edgekit_runtime",
-    "compress": "edgekit.contract.compress",
-    "DiagnosePlan": "edgekit.contract.diagnose",
-    "diagnose": "edgekit.contract.diagnose",
     "TrainConfig": "edgekit_converters.train",
     "TrainPlan": "edgekit.training",
     "TrainResult": "edgekit.training",
+    "Watch": "edgekit_converters.train",
+    "compress": "edgekit.contract.compress",
+    "diagnose": "edgekit.contract.diagnose",
     "export": "edgekit.pipeline",
+    "export_plan": "edgekit.training",
     "load_target": "edgekit.targets",
     "open_dataset": "edgekit.data",
     "train": "edgekit.training",

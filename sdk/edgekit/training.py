@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -109,7 +110,7 @@ def train(plan: TrainPlan, progress: Progress | None = None, watch: Watch | None
         TrainingError: It cannot be learnt from, or the loss is not finite.
         MissingRequirement: A package or a file of weights is not there.
     """
-    progress = progress or Progress()
+    progress = progress if progress is not None and not _follows() else Progress()
     trainer = trainer_for(plan.config.task)
     run = _open_run(plan, progress)
     with progress.stage("data", plan.data) as stage:
@@ -121,8 +122,9 @@ def train(plan: TrainPlan, progress: Progress | None = None, watch: Watch | None
         )
     for remark in dataset.remarks:
         progress.say(remark)
-    write_json(run / CONFIG, encode(replace(plan, overwrite=False)))
-    if dataset.labels:
+    if not _follows():
+        write_json(run / CONFIG, encode(replace(plan, overwrite=False)))
+    if dataset.labels and not _follows():
         (run / LABELS).write_text("\n".join(dataset.labels) + "\n", "utf-8")
     told = _RunWatch(run, progress, watch)
     with progress.stage("train", plan.config.backbone or plan.config.task) as stage:
@@ -159,6 +161,8 @@ class _RunWatch(Watch):
 def _open_run(plan: TrainPlan, progress: Progress) -> Path:
     """The run folder: new, or that of the same plan to go on with."""
     run = plan.run_path()
+    if _follows():
+        return run
     if run.is_dir() and any(run.iterdir()):
         if plan.overwrite and (run / CONFIG).is_file():
             shutil.rmtree(run)
@@ -174,6 +178,11 @@ def _open_run(plan: TrainPlan, progress: Progress) -> Path:
         raise UsageError(f"--output {run} is a file", "give a folder")
     run.mkdir(parents=True, exist_ok=True)
     return run
+
+
+def _follows() -> bool:
+    """Whether this process was started to work beside another one that looks after the run folder."""
+    return any(os.environ.get(name, "0") != "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 
 
 def _order(file: str | None) -> list[str] | None:

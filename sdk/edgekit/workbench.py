@@ -31,7 +31,7 @@ from edgekit_converters.fidelity import compare
 from edgekit_converters.passes import apply_recipe, format_name
 from edgekit_converters.plaincode.prove import prove
 from edgekit_converters.quiet import quiet
-from edgekit_converters.recipe import Converted, Feeds, PassContext, Recipe
+from edgekit_converters.recipe import Converted, Feeds, PassContext
 from edgekit_converters.registry import conversion, load_source, source_kinds
 from edgekit_converters.source import Source, SourceRequest
 from edgekit_converters.sources.classic import ClassicSource
@@ -42,6 +42,7 @@ from edgekit_runtime.runtime import Runtime
 from edgekit_runtime.specification import Specification
 
 Steps = tuple[Mapping[str, Any], ...]
+"""Passes of a recipe, or steps of a specification, as plain data."""
 _PROVED = 10_000  # of the user's rows that plain code is run on
 
 
@@ -137,14 +138,14 @@ class Workbench:
             output: The output steps that were settled.
         """
         data = replace(self.specification.to_data(), output=output)
-        self.specification = Specification.from_data(data)
+        self.specification = Specification.from_data(data, self.specification.files)
         self.floating, self.fidelity, self.baseline = floating, fidelity, baseline
         if self.material.evaluation:
             self.judge = Labelled(self.material.evaluation, self.material.task, self.material.labels)
         elif baseline is not None:
             self.baseline = self._ask_source()  # its answers are the measure, and are not kept
 
-    def attempt(self, recipe: Recipe, name: str | None = None) -> VariantResult:
+    def attempt(self, recipe: Steps, name: str | None = None) -> VariantResult:
         """Apply a recipe to the float model and measure the result on the interpreter that ships.
 
         Args:
@@ -161,7 +162,7 @@ class Workbench:
         self.made[model.name] = model
         return self.measure(VariantResult(self.described(model, fidelity), model.bytes))
 
-    def make(self, recipe: Recipe, name: str | None = None) -> tuple[Converted, dict[str, float]]:
+    def make(self, recipe: Steps, name: str | None = None) -> tuple[Converted, dict[str, float]]:
         """The float model after a recipe, and how near it is to the source; see `attempt`."""
         if not recipe:
             return self.floating, self.fidelity

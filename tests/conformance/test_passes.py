@@ -18,7 +18,7 @@ from edgekit_converters.source import SourceRequest
 from ..dense import dense_onnx, dense_tflite
 from ..models import LIMITS, calibration
 
-CLOSE = {"fp16": 0.01, "w8a16": 0.05}
+CLOSE = {"fp16": 0.01, "w8a16": 0.05, "w8": 0.03, "w4": 0.25}
 """Largest error as a share of the output's range; 0.1 for the others."""
 
 

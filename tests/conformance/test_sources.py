@@ -19,6 +19,7 @@ from edgekit_converters.source import SourceRequest
 from edgekit_runtime.errors import EdgekitError
 
 from ..models import LIMITS
+from ..text_encoders import encoder  # noqa: F401
 
 CELLS = [(kind, format) for kind, row in matrix().items() for format in FORMATS if row[format]]
 HEAVY = {"torch", "tensorflow", "keras", "tf_keras", "onnx", "onnxruntime", "ai_edge_litert"}
@@ -51,6 +52,8 @@ def example(kind: str, request) -> SourceRequest:
         return SourceRequest(str(request.getfixturevalue("classic_models")[kind]), trust=True)
     if kind == "bundle":
         return SourceRequest(str(request.getfixturevalue("float_bundle")))
+    if kind == "huggingface":
+        return SourceRequest(str(request.getfixturevalue("encoder")), shapes={"": (1, 12)})
     models = request.getfixturevalue("models")
     if kind == "torch":
         return SourceRequest(f"{models['torch']}:network", models["safetensors"], {"": (-1, 3, 16, 16)})
@@ -61,6 +64,7 @@ def test_the_table_has_the_cells_it_promises():
     promised = {
         ("torch", "onnx"), ("torch", "tflite"), ("keras", "onnx"), ("keras", "tflite"), ("keras-legacy", "onnx"),
         ("keras-legacy", "tflite"), ("onnx", "onnx"), ("tflite", "tflite"), ("tflite", "onnx"),
+        ("huggingface", "onnx"), ("huggingface", "tflite"),
         *((kind, format) for kind in ("sklearn", "xgboost", "lightgbm") for format in ("c", "onnx")),
     }  # fmt: skip
     assert promised <= set(CELLS) and ("onnx", "tflite") not in CELLS

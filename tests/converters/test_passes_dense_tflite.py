@@ -85,9 +85,31 @@ def test_a_recipe_with_settings_replays_to_the_same_bytes(model, tmp_path):
     assert apply_recipe(first.recipe, model, _context(tmp_path)).path.read_bytes() == expected
 
 
-def test_ranges_by_minmax_do_not_depend_on_the_order_of_samples(model, tmp_path):
+@pytest.mark.parametrize("method", ["minmax", "percentile", "mse", "entropy"])
+def test_ranges_do_not_depend_on_the_order_of_samples(model, method, tmp_path):
     files = []
     for samples in (_inputs(12, 1), _inputs(12, 1)[::-1]):
         context = PassContext(LIMITS, tmp_path, lambda samples=samples: ({"x": x} for x in samples))
-        files.append(apply_recipe([{"pass": "tflite-int8"}], model, context).path.read_bytes())
+        files.append(apply_recipe([{"pass": "tflite-int8", "method": method}], model, context).path.read_bytes())
     assert files[0] == files[1]
+
+
+def test_a_broken_sample_does_not_spoil_ranges_by_percentile(model, tmp_path):
+    samples = _inputs(500, 1)
+    samples[7, 0, 5] = 500.0  # and all that follows from it: 0.2 % of every layer's values
+    context = PassContext(LIMITS, tmp_path, lambda: ({"x": x} for x in samples))
+    quality = {}
+    for method in ("minmax", "percentile"):
+        recipe = [{"pass": "tflite-int8", "method": method, "percentile": 99.5}]
+        quality[method] = _quality(model, apply_recipe(recipe, model, context))
+    assert quality["percentile"] > quality["minmax"] + 10
+
+
+def test_weights_alone_need_no_samples_and_shrink_the_file(model, tmp_path):
+    size, quality = {}, {}
+    for precision in ("w8", "w4"):
+        made = apply_recipe(recipe_for(precision, "tflite", LIMITS), model, PassContext(LIMITS, tmp_path))
+        size[precision], quality[precision] = made.path.stat().st_size, _quality(model, made)
+    whole = model.path.stat().st_size
+    assert size["w8"] < whole / 3 and size["w4"] < whole / 5
+    assert quality["w8"] > 35 and quality["w8"] > quality["w4"] > 12

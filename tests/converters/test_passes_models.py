@@ -101,6 +101,38 @@ def test_dense_weights_shrink_and_answers_stay(tmp_path, rows, precision, ratio,
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["old.onnx", made.path.name])
 
 
+def test_products_with_small_weights_need_no_samples(tmp_path):
+    model = written(dense_onnx(True), tmp_path / "old.onnx", (1, WIDTH))
+    x, sizes, decibels = pictures(16, 1, WIDTH), {}, {}
+    for precision in ("w8", "w4"):
+        made = apply_recipe(recipe_for(precision, "onnx", LIMITS), model, PassContext(LIMITS, tmp_path))
+        assert operators(made.path)["MatMulNBits"] == 3 and not operators(made.path)["Gemm"]
+        sizes[precision] = made.path.stat().st_size
+        decibels[precision] = signal_to_noise(run(model.path, x), run(made.path, x))
+    assert sizes["w4"] < sizes["w8"] < model.path.stat().st_size / 2
+    assert decibels["w8"] > 35 and decibels["w8"] > decibels["w4"] > 12
+    kept = [{"pass": "onnx-w4", "exclude": ["dense1"]}]
+    made = apply_recipe(kept, model, PassContext(LIMITS, tmp_path))
+    assert operators(made.path)["MatMulNBits"] == 2 and operators(made.path)["Gemm"] == 1
+
+
+def test_small_weights_are_refused_where_there_is_no_product_or_no_runtime_for_them(tmp_path):
+    nodes = [helper.make_node("Conv", ["x", "k"], ["y"], "conv")]
+    ends = [
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", [1, 3, 8, 8]), ("y", [1, 4, 6, 6]))
+    ]
+    stored = [numpy_helper.from_array(weights(0, 4, 3, 3, 3), "k")]
+    graph = helper.make_graph(nodes, "net", ends[:1], ends[1:], stored)
+    made = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+    model = written(made, tmp_path / "net.onnx", (1, 3, 8, 8))
+    with pytest.raises(ConversionError, match="no matrix product"):
+        apply_recipe([{"pass": "onnx-w4"}], model, PassContext(LIMITS, tmp_path))
+    with pytest.raises(UsageError, match="TensorRT does not know"):
+        recipe_for("w4", "onnx", replace(LIMITS, signed_activations=True))
+    with pytest.raises(UsageError, match="block must be a power of two"):
+        apply_recipe([{"pass": "onnx-w4", "block": 24}], model, PassContext(LIMITS, tmp_path))
+
+
 def test_only_operator_sets_in_use_are_asked_for(tmp_path):
     model = written(conv_graph(), tmp_path / "net.onnx", (1, 3, 12, 12))
     x = pictures(16, 2, 3, 12, 12)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from edgekit_runtime import Specification
 from edgekit_runtime.errors import SpecificationError
 from edgekit_runtime.manifest import SpecificationData
+from edgekit_runtime.specification import files_of
 from edgekit_runtime.specification.audio import read_wav
 from edgekit_runtime.specification.detection import suppress
 from edgekit_runtime.specification.pictures import decode_picture
@@ -253,3 +254,50 @@ def test_answers_carry_labels_and_nan_is_refused():
     assert (best.label, best.index, second.label) == ("dog", 1, "cow") and 0.8 < best.score < 0.9
     with pytest.raises(SpecificationError, match="NaN"):
         specification.postprocess({"y": np.array([np.nan, 1, 2], np.float32)}, context)
+
+
+PIECES = b"[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nturn\nun\n##aff\n##able\nlight\n\xe5\xad\x97\n!\n"
+
+
+def wordpiece(**settings) -> Specification:
+    data = SpecificationData("text", ({"step": "wordpiece", **settings},))
+    return Specification.from_data(data, {settings.get("vocabulary", "vocab.txt"): PIECES})
+
+
+def test_texts_become_pieces_of_words():
+    prepare = wordpiece().preprocess
+    given = prepare("Tu\u0301rn unaffable\u200b [MASK]\u5b57light!! nonsense", Context())
+    assert given["input_ids"].tolist() == [2, 5, 6, 7, 8, 4, 10, 9, 11, 11, 1, 3]
+    assert given["attention_mask"].tolist() == [1] * 12 and not given["token_type_ids"].any()
+    assert prepare("", Context())["input_ids"].tolist() == [2, 3]
+    assert prepare("\ud800", Context())["input_ids"].tolist() == [2, 1, 3]  # half a character is no word
+    short = wordpiece(max_length=4, pad_to=6, tensors=["input_ids"]).preprocess("turn turn turn turn", Context())
+    assert {n: v.tolist() for n, v in short.items()} == {"input_ids": [2, 5, 5, 3, 0, 0]}
+
+
+def test_a_long_text_costs_no_more_than_its_beginning():
+    found = wordpiece(max_length=8).preprocess("turn " * 200_000, Context())
+    assert len(found["input_ids"]) == 8
+
+
+def test_a_vocabulary_that_is_not_there_or_not_one_is_said():
+    data = SpecificationData("text", ({"step": "wordpiece"},))
+    with pytest.raises(SpecificationError, match=r"needs the file 'vocab.txt'"):
+        Specification.from_data(data)
+    with pytest.raises(SpecificationError, match=r"no piece '\[UNK\]'"):
+        Specification.from_data(data, {"vocab.txt": b"a\nb\n"})
+    with pytest.raises(SpecificationError, match="not UTF-8"):
+        Specification.from_data(data, {"vocab.txt": b"\xff\n"})
+    for hostile in ("../vocab.txt", "/etc/passwd", "", "a/b"):
+        with pytest.raises(SpecificationError, match="names a file"):
+            files_of(SpecificationData("text", ({"step": "wordpiece", "vocabulary": hostile},)))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"max_length": 1}, {"max_length": 10**9}, {"pad_to": 1}, {"pad_to": 8}, {"max_word": 0}, {"special": [""]},
+     {"tensors": []}, {"tensors": ["ids"]}, {"tensors": ["input_ids", "input_ids"]}],
+)  # fmt: skip
+def test_lengths_and_tensors_of_tokens_are_within_reason(settings):
+    with pytest.raises(SpecificationError):
+        wordpiece(**settings)

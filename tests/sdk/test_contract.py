@@ -97,6 +97,14 @@ def test_an_impossible_latency_says_how_close_it_came():
     assert "no rung reaches latency 0.5 ms: the least is 2 ms of int8" in verdict.remark
 
 
+def test_where_nothing_holds_a_rung_that_is_slower_than_float_is_not_the_best():
+    """Attempts are minutes apart, so that only the ratio tells which is faster."""
+    floating, slow = attempt("float", ratio=1.0, ms=4.0), attempt("fp16", ratio=1.1, ms=3.0)
+    assert decide([floating, slow], Contract(0.01, 0.5)).chosen is floating
+    small = attempt("int8", ratio=1.1, ms=3.0, size=100)
+    assert decide([floating, small], Contract(0.01, 0.5, 0.5)).chosen is small, "it holds the size, which float breaks"
+
+
 figure = st.floats(0.001, 1000)
 ATTEMPTS = st.lists(st.tuples(st.floats(0, 1), st.floats(0.1, 3), figure, st.integers(1, 10**6)), max_size=6)
 

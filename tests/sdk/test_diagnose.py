@@ -31,6 +31,7 @@ class Clinic:
 
     trained: Trained
     folder: Path
+    channels: dict[str, int]
 
     @property
     def data(self) -> str:
@@ -70,27 +71,32 @@ def clinic(coloured, tmp_path_factory) -> Clinic:
     from safetensors.torch import load_file, save_file
 
     folder = tmp_path_factory.mktemp("clinic")
+    channels: dict[str, int] = {}
     for network, format in FORMATS.items():
         state = load_file(str(coloured.weights(network)))
-        for suffix, weights in (("", state), ("-scaled", scaled_channel(state))):
+        scaled, channels[network] = scaled_channel(state)
+        for suffix, weights in (("", state), ("-scaled", scaled)):
             save_file(weights, str(folder / "state.safetensors"))
             request = SourceRequest(coloured.model(network), folder / "state.safetensors", {"": (-1, 3, SIZE, SIZE)})
             source = load_source(request)
             made = conversion("torch", format)(source, folder, TargetLimits((format,)))
             source.close()
             shutil.move(made.path, folder / f"{network}{suffix}.{format}")
-    return Clinic(coloured, folder)
+    return Clinic(coloured, folder, channels)
 
 
 @pytest.mark.parametrize("network", FORMATS)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_is_found_named_and_mended(network, fault, clinic, tmp_path):
     found = clinic.diagnosed(network, fault, tmp_path / "mended")
-    assert found.reachable > 0.97 and found.shipped < found.reachable - 0.03, "the fault does harm"
+    assert found.reachable > 0.93 and found.shipped < found.reachable - 0.04, "the fault does harm"
     first = found.findings[0]
     assert [f.kind for f in found.findings] == [FAULTS[fault]], "and nothing else is blamed"
     assert first.explains == pytest.approx(found.reachable - found.shipped, abs=0.06)
-    _named(first, fault)
+    _named(first, fault, clinic.channels[network])
+    if fault == "channel":
+        asked = [layer for layer in found.layers if layer.alone is not None]
+        assert len(asked) == 3 and max(layer.alone for layer in asked) > 0.1, "the layer does the harm by itself"
     assert f"--only {first.kind} --apply" in first.command
     repair = found.repair
     assert repair.held and repair.applied == (first.fix.name,)
@@ -101,26 +107,27 @@ def test_a_planted_fault_is_found_named_and_mended(network, fault, clinic, tmp_p
         assert mended.manifest.warnings[-1] == f"repaired: {first.says}"
 
 
-def _named(finding, fault: str) -> None:
+def _named(finding, fault: str, channel: int) -> None:
     """The very fault that was planted."""
     evidence = finding.evidence
     if fault == "channel":
-        assert evidence["channel"] == 3 and evidence["factor"] > 100
-        assert "channel 3 of" in finding.says and "float" not in finding.fix.name, "mended at no cost"
+        assert evidence["channel"] == channel and evidence["factor"] > 100
+        assert f"channel {channel} of" in finding.says and "float" not in finding.fix.name, "mended at no cost"
     elif fault == "colour":
         assert finding.subject == "colour order" and (evidence["before"], evidence["after"]) == ("rgb", "bgr")
     elif fault == "calibration":
         assert evidence["missing"] == [str(n) for n in range(1, len(LABELS))]
-        assert "1 of 10 classes" in finding.says and finding.fix.recalibrate
+        assert "1 of 12 classes" in finding.says and finding.fix.recalibrate
     else:
         assert finding.subject == "missing normalisation"
-        assert evidence["before"] == "0..255" and evidence["input_before"][1] > 50 > abs(evidence["input_after"][1])
+        assert evidence["before"] == "0..255"
+        assert evidence["input_before"]["high"] > 100 and abs(evidence["input_after"]["high"]) < 10
 
 
 @pytest.mark.parametrize("network", FORMATS)
 def test_a_healthy_bundle_has_nothing(network, clinic, tmp_path):
     found = clinic.diagnosed(network, "", tmp_path / "mended")
-    assert found.findings == () and found.shipped > 0.97
+    assert found.findings == () and found.shipped > 0.93
     assert found.repair.bundle is None and found.repair.held and not (tmp_path / "mended.edgekit").exists()
     assert len(found.layers) > 3
     assert list(found.layers) == sorted(found.layers, key=lambda layer: layer.sqnr_db)
@@ -146,8 +153,6 @@ def test_without_the_repair_for_it_the_layers_that_suffer_are_kept_in_float(clin
     found = clinic.diagnosed("plain", "channel", tmp_path / "mended", only=("layers",))
     layers = found.findings[0]
     assert layers.kind == "layers" and layers.fix.name.startswith("keep ") and found.repair.held
-    asked = [layer for layer in found.layers if layer.alone is not None]
-    assert len(asked) == 3 and max(layer.alone for layer in asked) > 0.1, "the layer does the harm by itself"
     with Bundle.open(found.repair.bundle) as mended:
         assert mended.manifest.variant().recipe[-1]["exclude"]
 
@@ -162,7 +167,11 @@ def test_the_command_repairs_and_says_so(clinic, tmp_path):
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     first = said["findings"][0]
-    assert first["kind"] == "channels" and first["explains"] > 0.5 and first["evidence"]["channel"] == 3
+    assert (
+        first["kind"] == "channels"
+        and first["explains"] > 0.5
+        and first["evidence"]["channel"] == clinic.channels["normed"]
+    )
     assert said["repair"]["held"] and said["repair"]["bundle"] == "digits-repaired.edgekit"
     assert first["fix"]["recipe"][-1]["equalise"] is True
     assert "SQNR dB" in done.stderr and "fix: equalise channels" in done.stderr

@@ -143,5 +143,7 @@ def test_the_command_prints_its_plan_and_replays_it(tmp_path):
     (tmp_path / "plan.json").write_text(said.stdout)
     again = CliRunner().invoke(app, ["train", "--config", str(tmp_path / "plan.json"), "--seed", "4", "--dry-run"])
     assert json.loads(again.stdout)["config"] == {**plan["config"], "seed": 4}
+    listed = CliRunner().invoke(app, ["train", "--task", "image", "--backbone", "list"])
+    assert listed.exit_code == 0 and "mobilenet_v2" in listed.stdout and "shufflenet_v2" in listed.stdout
     for wrong in (["--data", "d"], ["--task", "sensor"], [*options, "--option", "channels"]):
         assert isinstance(CliRunner().invoke(app, ["train", *wrong]).exception, UsageError)

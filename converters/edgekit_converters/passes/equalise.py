@@ -5,12 +5,15 @@ arXiv 1906.04721, section 4.1. ``W2 f(W1 x + b1) = W2 S f(S⁻¹ W1 x + S⁻¹ b
 ReLU, pooling, none; not ReLU6 or hard-swish. With ``r1`` the ranges of the first layer's output channels and ``r2``
 those of the next layer's input channels, ``s = sqrt(r1 / r2)`` makes both equal.
 
+The ranges are those of the weights, as in the paper. Ranges of activations were tried in their place and depended too
+much on the samples: a channel that happens to be silent in them was blown up.
+
 Factors are rounded to powers of two: multiplying by them is exact, so the float model gives the same bits as before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,14 +117,12 @@ def find_links(
     return links, blocks
 
 
-def equalise(links: Sequence[Link], blocks: Sequence[str], ranges: Mapping[str, np.ndarray] | None = None) -> int:
+def equalise(links: Sequence[Link], blocks: Sequence[str]) -> int:
     """Scale the layers of all links, over and over until nothing moves.
 
     Args:
         links: From `find_links`.
         blocks: Likewise, for the refusal.
-        ranges: Largest magnitude by channel of each layer's output, by tensor name, to be evened out in the place of
-            its weights'.
 
     Returns:
         How many channels were scaled.
@@ -138,7 +139,7 @@ def equalise(links: Sequence[Link], blocks: Sequence[str], ranges: Mapping[str, 
     for _ in range(_SWEEPS):
         moved = False
         for number, link in enumerate(links):
-            factors = _factors(link, total[number], ranges)
+            factors = _factors(link, total[number])
             if (factors != 1).any():
                 moved = True
                 total[number] *= factors
@@ -153,10 +154,8 @@ def equalise(links: Sequence[Link], blocks: Sequence[str], ranges: Mapping[str, 
     return scaled
 
 
-def _factors(link: Link, so_far: np.ndarray, ranges: Mapping[str, np.ndarray] | None) -> np.ndarray:
+def _factors(link: Link, so_far: np.ndarray) -> np.ndarray:
     before = link.first.outputs()
-    if ranges is not None and link.first.output in ranges:
-        before = ranges[link.first.output] / so_far
     after = np.max([layer.inputs() for layer in link.following], axis=0)
     alive = (before > 0) & (after > 0)
     exponents = np.rint(np.log2(np.where(alive, before, 1.0) / np.where(alive, after, 1.0)) / 2)

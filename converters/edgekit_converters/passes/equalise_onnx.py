@@ -17,13 +17,12 @@ _COMMUTE = (
 )  # fmt: skip
 
 
-def equalise_onnx(path: Path, target: Path, ranges: dict[str, np.ndarray] | None = None) -> int:
+def equalise_onnx(path: Path, target: Path) -> int:
     """Equalise a float file as `prepare` leaves it (Conv+BatchNorm fused).
 
     Args:
         path: The file.
         target: Where the result goes.
-        ranges: Largest magnitude by channel of tensors, where measured.
 
     Returns:
         How many channels were scaled.
@@ -52,7 +51,7 @@ def equalise_onnx(path: Path, target: Path, ranges: dict[str, np.ndarray] | None
         stored.append((node, shape))
     steps = [Step(n.op_type, n.name, tuple(n.input), tuple(n.output)) for n in model.graph.node]
     links, blocks = find_links(layers, steps, [o.name for o in model.graph.output], lambda step: step.op in _COMMUTE)
-    scaled = equalise(links, blocks, ranges)
+    scaled = equalise(links, blocks)
     for layer, (node, shape) in zip(layers, stored, strict=True):
         weight = constants[node.input[1]]
         weight.CopyFrom(numpy_helper.from_array(shape.outward(layer.weight), weight.name))

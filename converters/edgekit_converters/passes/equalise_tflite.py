@@ -17,13 +17,12 @@ _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _HOMOGENEOUS = ("NONE", "RELU")
 
 
-def equalise_tflite(path: Path, target: Path, ranges: dict[str, np.ndarray] | None = None) -> int:
+def equalise_tflite(path: Path, target: Path) -> int:
     """Equalise a float file.
 
     Args:
         path: The file.
         target: Where the result goes.
-        ranges: Largest magnitude by channel of tensors, where measured.
 
     Returns:
         How many channels were scaled.
@@ -57,7 +56,7 @@ def equalise_tflite(path: Path, target: Path, ranges: dict[str, np.ndarray] | No
         [file.name(i) for i in file.graph.outputs],
         lambda step: step.op in _COMMUTE and step.outputs[0] not in blocked,
     )
-    scaled = equalise(links, blocks, ranges)
+    scaled = equalise(links, blocks)
     for layer, (op, operator, shape) in zip(layers, stored, strict=True):
         file.set_constant(int(operator.inputs[1]), _outward(op, layer.weight, shape))
         if layer.bias is not None:

@@ -1,16 +1,32 @@
-"""The rungs that a compression climbs: recipes, cheapest first."""
+"""The recipes worth trying on a model for a target, cheapest first."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import itertools
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
-from edgekit_converters.errors import UsageError
+from edgekit_converters.errors import ConversionError, UsageError
 from edgekit_converters.limits import TargetLimits
-from edgekit_converters.passes.plan import recipe_for
-from edgekit_converters.recipe import Converted, PassContext, Recipe
+from edgekit_converters.passes.outline import Outline, outline
+from edgekit_converters.passes.plan import apply_recipe, recipe_for
+from edgekit_converters.recipe import Converted, Feeds, PassContext, Recipe
+from edgekit_converters.sensitivity import keep_in_float, layer_errors, output_sqnr
 
-_SAMPLED = ("int8", "w8a16")
+_LOOKED_AT = 16
+"""Samples that recipes are compared on before any is measured on the task."""
+_FLOAT_LAYERS = (1, 2, 4, 8)
+_SUSPECTS = 8
+_TOLERATED_DB = 1.0
+"""A recipe this much farther from float than plain int8 is not worth a measurement."""
+_RANGES: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("percentile", {"method": "percentile", "percentile": 99.99}),
+    ("mse", {"method": "mse"}),
+    ("entropy", {"method": "entropy"}),
+)
 
 
 @dataclass(frozen=True)
@@ -18,9 +34,9 @@ class Rung:
     """One recipe to try.
 
     Attributes:
-        name: What it is called in the table.
-        recipe: Passes as plain data.
-        cost: What it costs against int8, in a word or two.
+        name: As shown in tables: ``int8``, ``int8, mse ranges``, ``int8, 2 layers in float``.
+        recipe: Plain data for `apply_recipe`.
+        cost: What it costs over the first rung, in a word or two.
     """
 
     name: str
@@ -29,17 +45,127 @@ class Rung:
 
 
 def rungs(model: Converted, limits: TargetLimits, context: PassContext) -> Iterator[Rung]:
-    """Every precision of the target, in its order.
+    """Recipes for a float model, cheapest first; the later ones are worked out when they are reached.
+
+    int8 with all that was seen as ranges, then with ranges that cut off what is rare, then with biases corrected and
+    channels equalised, then with the joined ends of a detector in float, then with the layers in float that lose most,
+    then 16-bit activations and fp16 where the target has them. Transformers begin with dynamic int8. What the passes
+    refuse is left out, and so is what brings the outputs on the samples no closer to float.
 
     Args:
-        model: The float model.
-        limits: Of the target.
-        context: Samples, where there are some.
+        model: The float model in the target's format.
+        limits: The target's.
+        context: Gives the samples for quantization calibration; without them no static int8 is offered.
     """
-    for precision in limits.precisions:
-        if precision == "fp32" or (precision in _SAMPLED and context.samples is None):
-            continue
-        try:
-            yield Rung(precision, recipe_for(precision, model.format, limits))
-        except UsageError:  # not for this format
-            continue
+    if model.precision != "fp32" or model.format not in ("onnx", "tflite"):
+        return
+    shape = outline(model)
+    transformer = shape.products > shape.convolutions
+    if transformer and not limits.integer_io:
+        yield from _plain("dynamic", model, limits, "none")
+    if "int8" in limits.precisions and context.samples is not None:
+        yield from _Int8(model, limits, context, shape).climb()
+    for precision in ("w8a16", "fp16"):
+        if precision in limits.precisions or (precision, model.format) == ("fp16", "tflite"):
+            yield from _plain(precision, model, limits, "size" if precision == "fp16" else "latency, some size")
+
+
+def _plain(precision: str, model: Converted, limits: TargetLimits, cost: str) -> Iterator[Rung]:
+    try:
+        recipe = recipe_for(precision, model.format, limits)
+    except UsageError:  # the target cannot run the result
+        return
+    yield Rung(precision, recipe, cost)
+
+
+class _Int8:
+    """The rungs of static int8, each built on the best settings of those below it."""
+
+    def __init__(self, model: Converted, limits: TargetLimits, context: PassContext, shape: Outline) -> None:
+        self._model, self._shape = model, shape
+        self._context = replace(context, limits=limits)
+        self._entry = recipe_for("int8", model.format, limits)[0]
+        self._movable = not limits.integer_io  # an accelerator of whole numbers has no place for float layers
+        self._plain = self._top = 0.0
+        self._best: dict[str, Any] = {}
+
+    def climb(self) -> Iterator[Rung]:
+        yield Rung("int8", self._recipe({}), "none")
+        self._plain = self._top = self._quality({}) or 0.0
+        for name, settings in self._by_quality(dict(_RANGES)):
+            yield Rung(f"int8, {name} ranges", self._recipe(settings), "none")
+        base = self._best
+        mended = {
+            "biases corrected": {**base, "correct_biases": True},
+            "equalised": {**base, "equalise": True},
+            "equalised, biases corrected": {**base, "equalise": True, "correct_biases": True},
+        }
+        for name, settings in self._by_quality(mended):
+            yield Rung(f"int8, {name}", self._recipe(settings), "none")
+        if not self._movable:
+            return
+        tail = list(self._shape.tail) if self._shape.joins else []
+        if tail:
+            self._top = max(self._top, self._quality(self._best, tail) or 0.0)
+            yield Rung("int8, ends in float", self._recipe(self._best, tail), "some latency")
+        yield from self._mixed(tail)
+
+    def _by_quality(self, candidates: Mapping[str, dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Candidates that their passes accept, closest to float first; what is farther than plain int8 is left out."""
+        found = {name: self._quality(settings) for name, settings in candidates.items()}
+        good = {name: q for name, q in found.items() if q is not None and q > self._plain - _TOLERATED_DB}
+        for name in sorted(good, key=lambda n: -good[n]):
+            if good[name] > self._top:
+                self._top, self._best = good[name], candidates[name]
+            yield name, candidates[name]
+
+    def _quality(self, settings: dict[str, Any], floats: Iterable[str] = ()) -> float | None:
+        """Signal to noise (dB) of the outputs; None where the passes refuse."""
+        with tempfile.TemporaryDirectory(prefix="edgekit-ladder-", dir=self._context.folder) as work:
+            try:
+                made = self._applied(settings, floats, Path(work))
+            except ConversionError:
+                return None
+            return output_sqnr(self._model, made, self._samples())
+
+    def _mixed(self, tail: list[str]) -> Iterator[Rung]:
+        """First and last layer in float, then more and more of those that lose most, while that brings something."""
+        weighted, cost = self._shape.weighted, "latency, some size"
+        if len(weighted) > 2:
+            yield from self._better(
+                "int8, first and last layer in float", dict.fromkeys([*tail, weighted[0], weighted[-1]]), cost
+            )
+        worst = self._worst(tail)
+        for count in _FLOAT_LAYERS:
+            if count <= len(worst):
+                plural = "layer" if count == 1 else "layers"
+                yield from self._better(f"int8, {count} {plural} in float", [*tail, *worst[:count]], cost)
+
+    def _better(self, name: str, floats: Iterable[str], cost: str) -> Iterator[Rung]:
+        names = list(floats)
+        if (quality := self._quality(self._best, names) or 0.0) > self._top:
+            self._top = quality
+            yield Rung(name, self._recipe(self._best, names), cost)
+
+    def _worst(self, tail: list[str]) -> list[str]:
+        """Layers by what the outputs gain when one is in float: tried on those with the largest errors of their own."""
+        with tempfile.TemporaryDirectory(prefix="edgekit-ladder-", dir=self._context.folder) as work:
+            made = self._applied(self._best, tail, Path(work))
+            errors = layer_errors(self._model, made, self._samples(), alone=True)
+        ranked = sorted(errors, key=lambda e: e.sqnr_db if e.own_sqnr_db is None else e.own_sqnr_db)
+        names = [e.name for e in ranked if e.name not in tail][:_SUSPECTS]
+        gains = {name: self._quality(self._best, [*tail, name]) or 0.0 for name in names}
+        return sorted(names, key=lambda n: -gains[n])
+
+    def _samples(self) -> Iterable[Feeds]:
+        assert self._context.samples is not None  # noqa: S101 - asked before
+        return itertools.islice(iter(self._context.samples()), _LOOKED_AT)
+
+    def _applied(self, settings: dict[str, Any], floats: Iterable[str], folder: Path) -> Converted:
+        return apply_recipe(self._recipe(settings, floats), self._model, replace(self._context, folder=folder))
+
+    def _recipe(self, settings: dict[str, Any], floats: Iterable[str] = ()) -> Recipe:
+        entry = {**self._entry, **settings}
+        if names := keep_in_float(self._model.format, floats):
+            entry["exclude"] = names
+        return (entry,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -70,8 +71,10 @@ def _optimize(given: Path, target: Path) -> None:
     """Prepare by onnxruntime, with symbolic shapes where those can be told and without where not."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
+    given, target = given.absolute(), target.absolute()
     try:
-        quant_pre_process(str(given), str(target))
+        with contextlib.chdir(target.parent):  # where it fails it leaves what it had, as large as the model
+            quant_pre_process(str(given), str(target))
     except Exception:  # symbolic inference raises bare Exception on operators it does not know; plain inference remains
         quant_pre_process(str(given), str(target), skip_symbolic_shape=True)
 

@@ -37,8 +37,8 @@ class _Static(Pass):
         percentile: Share of values inside the range, in percent; for ``percentile`` only.
         per_channel: Whether each output channel of a weight has its own scale.
         exclude: Names of nodes that stay float.
-        equalise: Whether channels are evened out from layer to layer first (see `equalise`).
-        correct_biases: Whether biases take back the mean shift that rounding makes (see `bias`).
+        equalise: Whether channels are evened out from layer to layer first: cross-layer equalisation.
+        correct_biases: Whether biases take back the mean shift that rounding makes: bias correction.
     """
 
     format = "onnx"
@@ -124,8 +124,8 @@ class OnnxInt8(_Static):
         percentile: Share of values inside the range, in percent; for ``percentile`` only.
         per_channel: Whether each output channel of a weight has its own scale.
         exclude: Names of nodes that stay float.
-        equalise: Whether channels are evened out from layer to layer first (see `equalise`).
-        correct_biases: Whether biases take back the mean shift that rounding makes (see `bias`).
+        equalise: Whether channels are evened out from layer to layer first: cross-layer equalisation.
+        correct_biases: Whether biases take back the mean shift that rounding makes: bias correction.
         signed_activations: Signed symmetric activations as TensorRT wants (every zero point 0, biases left in float);
             unsigned ones are faster on CPUs and keep one bit more after a ReLU.
     """

@@ -13,7 +13,7 @@ from edgekit_converters.recipe import Converted, Pass, PassContext
 from edgekit_converters.registry import FORMATS, pass_class, pass_names
 from edgekit_runtime.plain import PlainDataError, decode
 
-PRECISIONS = ("fp32", "fp16", "dynamic", "int8", "w8a16", "fp64", "int32", "auto")
+PRECISIONS = ("fp32", "fp16", "dynamic", "int8", "w8a16", "w8", "w4", "fp64", "int32", "auto")
 # As typed to Ultralytics (half, int8=True), optimum (int8-dynamic, int8x16), TensorFlow (16x8), torchao (w8a8), …
 _PRECISION_WORDS = {
     "64": "fp64", "double": "fp64", "float64": "fp64", "f64": "fp64", "exact": "fp64", "fixed": "int32",
@@ -23,6 +23,8 @@ _PRECISION_WORDS = {
     "8": "int8", "i8": "int8", "w8a8": "int8", "int8=true": "int8", "true": "int8", "static": "int8", "qdq": "int8",
     "int8-static": "int8", "static-int8": "int8", "full-integer": "int8", "int8x8": "int8",
     "16x8": "w8a16", "int8x16": "w8a16", "int16x8": "w8a16", "a16w8": "w8a16",
+    "4": "w4", "i4": "w4", "int4": "w4", "w4a16": "w4", "w4a32": "w4", "int4-weight-only": "w4", "q4": "w4",
+    "weight-only": "w8", "int8-weight-only": "w8", "w8a32-weight-only": "w8", "q8": "w8",
     "dynamic-int8": "dynamic", "int8-dynamic": "dynamic", "dynamic-range": "dynamic", "w8a32": "dynamic",
 }  # fmt: skip
 _FORMAT_WORDS = {
@@ -80,6 +82,8 @@ def recipe_for(precision: str, format: str, limits: TargetLimits) -> tuple[dict[
     settings: dict[str, Any] = {"pass": name}
     if name == "onnx-int8" and limits.signed_activations:
         settings["signed_activations"] = True
+    if name in ("onnx-w8", "onnx-w4") and limits.signed_activations:
+        raise UsageError("TensorRT does not know onnxruntime's products with small weights", "use --quantize int8")
     if name == "onnx-w8a16" and limits.signed_activations:
         raise UsageError("TensorRT has no 16-bit activations", "use --quantize int8 or fp16")
     if format == "tflite" and limits.integer_io:

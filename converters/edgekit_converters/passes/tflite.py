@@ -28,7 +28,7 @@ _PRODUCTS = ("FULLY_CONNECTED", "BATCH_MATMUL")
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "CONV_3D")
 
 
-class _Quantize(Pass):
+class Quantize(Pass):
     """Shared by the passes below: prepare the file, calibrate where it is static, quantize, read the new ends.
 
     Attributes:
@@ -110,7 +110,7 @@ def _integers(operation: str, activations: int, granularity: str) -> dict[str, A
 
 
 @dataclass(frozen=True)
-class _Static(_Quantize):
+class _Static(Quantize):
     """Activations with ranges from samples.
 
     Attributes:
@@ -121,8 +121,8 @@ class _Static(_Quantize):
             began with that in 2024; TFLite Micro of before then takes such a file and computes something else
             (tflite-micro pull request 2602), and the Edge TPU's compiler is older still.
         exclude: Regular expressions; operations whose output tensor's name matches one stay float.
-        equalise: Whether channels are evened out from layer to layer first (see `equalise`).
-        correct_biases: Whether biases take back the mean shift that rounding makes (see `bias`).
+        equalise: Whether channels are evened out from layer to layer first: cross-layer equalisation.
+        correct_biases: Whether biases take back the mean shift that rounding makes: bias correction.
     """
 
     bits: ClassVar[int]
@@ -135,7 +135,7 @@ class _Static(_Quantize):
 
     def __post_init__(self) -> None:
         self._search()
-        _check_patterns(self.exclude)
+        check_patterns(self.exclude)
 
     def _search(self) -> Search:
         return Search(self.method, self.percentile, self.bits, symmetric=self.bits > 8)
@@ -228,7 +228,7 @@ class TfliteW8A16(_Static):
 
 
 @dataclass(frozen=True)
-class TfliteDynamic(_Quantize):
+class TfliteDynamic(Quantize):
     """int8 weights, activations quantized as they come; for transformers.
 
     Attributes:
@@ -240,7 +240,7 @@ class TfliteDynamic(_Quantize):
     exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_patterns(self.exclude)
+        check_patterns(self.exclude)
 
     def __call__(self, model: Converted, context: PassContext) -> Converted:
         """Apply.
@@ -260,7 +260,7 @@ class TfliteDynamic(_Quantize):
 
 
 @dataclass(frozen=True)
-class TfliteFp16(_Quantize):
+class TfliteFp16(Quantize):
     """float16 weights, float32 arithmetic: half the size, no faster.
 
     Attributes:
@@ -272,7 +272,7 @@ class TfliteFp16(_Quantize):
     exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_patterns(self.exclude)
+        check_patterns(self.exclude)
 
     def __call__(self, model: Converted, context: PassContext) -> Converted:
         """Apply.
@@ -305,7 +305,12 @@ class TfliteFp16(_Quantize):
         ]
 
 
-def _check_patterns(patterns: tuple[str, ...]) -> None:
+def check_patterns(patterns: tuple[str, ...]) -> None:
+    """Whether `exclude` holds regular expressions.
+
+    Raises:
+        ValueError: One is none.
+    """
     for pattern in patterns:
         try:
             re.compile(pattern)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import tempfile
 import time
 import weakref
@@ -12,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from edgekit_converters.errors import ConversionError
 from edgekit_converters.limits import TargetLimits
+from edgekit_converters.quiet import quiet
 
 Run = Callable[[], object]
 
@@ -72,6 +77,51 @@ class Stopwatch:
             value = value.transpose(binding.transpose) if binding.transpose else value
             feeds.append(np.ascontiguousarray(value, binding.dtype))
         return lambda: session.run(feeds)
+
+
+class KerasStopwatch:
+    """Times float Keras networks as TFLite on LiteRT, on one thread, in a process without TensorFlow.
+
+    Args:
+        seconds: Longest time for one measurement of one network, once it is converted.
+    """
+
+    def __init__(self, seconds: float = 0.5) -> None:
+        self.seconds = seconds
+        self._known: weakref.WeakKeyDictionary[Any, bytes] = weakref.WeakKeyDictionary()
+
+    def __call__(self, *networks: Any) -> tuple[float, ...]:
+        """Median milliseconds of each network.
+
+        Raises:
+            ConversionError: One cannot be converted or timed.
+        """
+        with tempfile.TemporaryDirectory(prefix="latency-") as work:
+            paths = [Path(work) / f"{number}.tflite" for number in range(len(networks))]
+            for path, network in zip(paths, networks, strict=True):
+                path.write_bytes(self._content(network))
+            done = subprocess.run(
+                [sys.executable, "-P", "-m", "edgekit_converters.slim.timing", str(self.seconds), *map(str, paths)],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise ConversionError(f"the networks could not be timed ({last:.200})")
+        return tuple(json.loads(done.stdout))
+
+    def _content(self, network: Any) -> bytes:
+        if network not in self._known:
+            import tensorflow as tf
+
+            try:
+                with quiet():
+                    self._known[network] = tf.lite.TFLiteConverter.from_keras_model(network).convert()
+            except Exception as error:  # whatever TensorFlow's converter raises
+                first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                raise ConversionError(f"TFLiteConverter failed ({first:.200})") from error
+        return self._known[network]
 
 
 def in_turn(runs: Sequence[Run], seconds: float = 0.5, rounds: int = 100) -> tuple[float, ...]:

@@ -81,6 +81,7 @@ def fold_norms(graph: Any) -> int:
         with graph.graph.inserting_before(layer):
             new_weight = graph.graph.get_attr(f"{number}_weight")
             new_bias = graph.graph.get_attr(f"{number}_bias")
+        new_weight.meta["owner"] = _owner(layer)
         layer.args = (layer.args[0], new_weight, new_bias, *layer.args[3:])
         layer.kwargs = {k: v for k, v in layer.kwargs.items() if k != "bias"}
         node.replace_all_uses_with(layer)
@@ -160,7 +161,8 @@ def quantizers(graph: Any, kind: type) -> Iterator[tuple[Any, Any]]:
 
 def _owner(node: Any) -> str:
     given = node.args[1]
-    return str(given.target).rpartition(".")[0] if given.op == "get_attr" else ""
+    owner = str(given.target).rpartition(".")[0] if given.op == "get_attr" else ""
+    return str(given.meta.get("owner", owner))
 
 
 def _constant(node: Any) -> bool:

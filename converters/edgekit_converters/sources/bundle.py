@@ -15,7 +15,7 @@ from edgekit_converters.source import Conversion, Source, SourceKind, SourceRequ
 from edgekit_runtime.backends import backend
 from edgekit_runtime.bundle import Bundle
 from edgekit_runtime.manifest import Variant
-from edgekit_runtime.runtime import Runtime
+from edgekit_runtime.runtime import Runtime, specification_files
 
 FORMATS = {"onnx": ("onnx", "onnxruntime"), "tflite": ("litert", "ai-edge-litert")}
 """Formats whose float files are taken, each with what runs it here and whose version that is."""
@@ -63,11 +63,12 @@ class BundleSource(Source):
                     f"{path.name} holds no float network to start from, only {have}",
                     "give the original model, or export the bundle with --keep all",
                 )
+            self.files = specification_files(bundle)
             self.contents = {name: bundle.read(v.file) for name, v in self.floats.items()}
         format_ = next(iter(self.floats))
         runs, tool = FORMATS[format_]
         session = open_content(self.contents[format_], format_, path.name)
-        self._runtime = Runtime(manifest, self.floats[format_], backend(runs), session)
+        self._runtime = Runtime(manifest, self.floats[format_], backend(runs), session, self.files)
         self.name = path.name
         self.sha256 = sha256_of(path)
         self.inputs, self.outputs = manifest.inputs, manifest.outputs

@@ -162,7 +162,7 @@ def interval(scores: Sequence[float], folds: int) -> tuple[float, float]:
         return -math.inf, math.inf
     deviation = float(np.std(scores, ddof=1)) * math.sqrt(1 / folds + 1 / (folds - 1))
     half = float(t.ppf(0.975, folds - 1)) * deviation
-    return mean - half, mean + half
+    return mean - half, min(mean + half, 1.0)  # both scores end there
 
 
 def _plain(names: Sequence[str]) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 
 from edgekit_converters.errors import MissingRequirement, SourceError, UsageError
 from edgekit_converters.files import versions
+from edgekit_converters.quiet import quiet
 from edgekit_converters.sources.huggingface import encoder_hash, longest, tokenizer_of
 from edgekit_converters.sources.huggingface_folder import CONFIG, MODULES, Parts, find_folder, read_parts
 from edgekit_converters.sources.huggingface_tokenizer import VOCABULARY
@@ -187,7 +188,8 @@ def _save(job: _Job, material: TrainMaterial, target: Path) -> None:
     encoder = job.network.encoder
     encoder.config.id2label = dict(enumerate(material.labels))
     encoder.config.label2id = {name: i for i, name in enumerate(material.labels)}
-    encoder.save_pretrained(str(target))
+    with quiet():  # it draws a bar
+        encoder.save_pretrained(str(target))
     for name in _TOKENIZER:
         for place in (job.folder, job.parts.encoder):
             if (place / name).is_file() and not (target / name).is_file():

@@ -114,6 +114,8 @@ def _train(job: Job, config: TrainConfig, run: Path, watch: Watch, state: Progre
         )  # fmt: skip
         start = str(run / FOLDER / state.file) if state.file else None
         trainer.fit(learning(job, config), *loaders(job, config), ckpt_path=start, weights_only=False)
+    if not trainer.is_global_zero:
+        raise SystemExit(0)  # one of several processes; the first one writes what came of it
     return listener.state
 
 

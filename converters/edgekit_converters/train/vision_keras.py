@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from edgekit_converters.errors import MissingRequirement
+from edgekit_converters.errors import MissingRequirement, UsageError
 from edgekit_converters.files import versions
 from edgekit_converters.quiet import quiet
 from edgekit_converters.train import checkpoint
@@ -36,9 +36,12 @@ def fit(config: TrainConfig, material: TrainMaterial, run: Path, watch: Watch) -
     """Train, or go on."""
     if importlib.util.find_spec("tensorflow") is None:
         raise MissingRequirement("tensorflow is not installed", 'pip install "edgekit[tensorflow]"')
+    if config.devices not in ("auto", 1) or config.nodes != 1:
+        raise UsageError("Keras backbones are trained on one device", "give a PyTorch one for --devices and --nodes")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet():
         import keras
+    keras.utils.clear_session()  # a search trains many in one process; each begins as if it were the first
     keras.utils.set_random_seed(config.seed)
     state = checkpoint.read(run)
     built = build(config, len(material.labels))
@@ -57,7 +60,8 @@ def fit(config: TrainConfig, material: TrainMaterial, run: Path, watch: Watch) -
     state = training.run(state)
     model = run / "model.keras"
     kept = training.network
-    kept.load_weights(run / FOLDER / state.best_file)
+    with _calm():  # an optimizer of the other phase is in the file too
+        kept.load_weights(run / FOLDER / state.best_file)
     bare = keras.Model(kept.inputs, kept.outputs)  # the optimizer's state is of no use to anybody now
     bare.save(model)
     return Trained(

@@ -19,7 +19,7 @@ from edgekit_runtime.errors import BundleError, EdgekitError
 from edgekit_runtime.parent import die_with
 from edgekit_runtime.serve.heap import keep_pages
 from edgekit_runtime.serve.source import opened
-from edgekit_runtime.serve.wire import INLINE, Arena, Frames, frame
+from edgekit_runtime.serve.wire import INLINE, NICENESS, Arena, Frames, frame
 
 if TYPE_CHECKING:
     from edgekit_runtime.monitor.recorder import Monitor
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("edgekit_runtime")
 _BLOCK = 2**16
-_GENTLE = 10  # niceness: a tenth of the processor time that those get who answer
 
 
 def main() -> None:
@@ -53,7 +52,7 @@ def _end_with_the_server() -> None:
 
 def _yield_to_others() -> None:
     with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _GENTLE)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 class Worker:

@@ -18,7 +18,7 @@ from edgekit_runtime.errors import EdgekitError
 from edgekit_runtime.serve.http import Reply
 from edgekit_runtime.serve.opening import Opening
 from edgekit_runtime.serve.source import Source
-from edgekit_runtime.serve.wire import ALIGNMENT, Arena, Frames, Part, frame
+from edgekit_runtime.serve.wire import ALIGNMENT, NICENESS, Arena, Frames, Part, frame
 
 OPEN_SECONDS = 300.0
 """A process that is not ready after this long is given up."""
@@ -26,7 +26,22 @@ OPEN_SECONDS = 300.0
 _END_SECONDS = 10.0
 _BLOCK = 2**18
 # the process sees the modules that the server sees, and no others: `-m` would look into the working folder first
-_START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from edgekit_runtime.serve.child import main; main()"
+# in a process that answers nothing yet while another one does, imports too are left to a thread that yields to others
+_START = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+if sys.argv[6] == "gently":
+    import contextlib, os, threading
+    def load():
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        import edgekit_runtime.serve.child
+    aside = threading.Thread(target=load)
+    aside.start()
+    aside.join()
+from edgekit_runtime.serve.child import main
+main()
+""".replace("NICENESS", str(NICENESS))
 
 
 @dataclass(eq=False, repr=False)
@@ -127,7 +142,7 @@ class Child:
         self._arena = Arena.make(opening.max_body)
         self._socket, theirs = socket.socketpair()
         try:
-            self._process = self._spawn(theirs)
+            self._process = self._spawn(theirs, gently)
         except BaseException:
             self._socket.close()
             self._arena.close()
@@ -154,9 +169,10 @@ class Child:
             }
         )
 
-    def _spawn(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
+    def _spawn(self, theirs: socket.socket, gently: bool) -> subprocess.Popen[bytes]:
         inherited = (theirs.fileno(), self._arena.fd, self.source.fd)
         words = [sys.executable, "-c", _START, json.dumps(sys.path), *map(str, inherited), str(self._arena.room)]
+        words.append("gently" if gently else "at once")
         # what an interpreter prints goes where our log goes: standard output is the server's own
         return subprocess.Popen(words, pass_fds=inherited, stdin=subprocess.DEVNULL, stdout=2)
 

@@ -10,7 +10,7 @@ import typer
 
 from edgekit.cli.bundles import Bundle_, Json_
 from edgekit.cli.export import shape_of
-from edgekit.contract.diagnose.plan import HELD
+from edgekit.contract.choice import HELD
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -52,6 +52,9 @@ def train_command(
         "patience": patience, "augment": augment, "class_weights": class_weights, "nodes": nodes,
         "devices": int(devices) if devices is not None and devices.isdecimal() else devices,
     }  # fmt: skip
+    if backbone == "list":
+        _list_backbones(task)
+        return
     places = {"data": data, "output": output, "label": label, "text": text, "labels": labels}
     plan = _plan(
         config,
@@ -63,6 +66,15 @@ def train_command(
         print(plan.to_json())
         return
     _train(plan, json)
+
+
+def _list_backbones(task: str | None) -> None:
+    from edgekit_converters.train import trainer_for
+
+    if task is None:
+        raise UsageError("--backbone list needs a task", "edgekit train --task image --backbone list")
+    for name, words in trainer_for(task).backbones.items():
+        print(f"{name:32}{words}")
 
 
 def _plan(config: Path | None, settings: dict[str, Any], places: dict[str, Any], options: dict[str, Any]) -> TrainPlan:
@@ -80,11 +92,6 @@ def _plan(config: Path | None, settings: dict[str, Any], places: dict[str, Any],
         return replace(plan, config=inner, **places)
     if "task" not in settings:
         raise UsageError("training needs a task", "edgekit train --task image --data PICTURES")
-    if settings.get("backbone") == "list":
-        known = trainer_for(settings["task"]).backbones
-        raise UsageError(
-            f"the backbones for {settings['task']} are {', '.join(known) or 'none'}", "give one as --backbone"
-        )
     if "data" not in places:
         raise UsageError("training needs a labelled data set", "edgekit train --task image --data PICTURES")
     settings = {**trainer_for(settings["task"]).defaults, **settings}

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 AUTO_DROP = 0.05
 """Where no limit was given, `auto` steps down to the next precision above this drop of the primary metric."""
+HELD = 0.02
+"""Drop against the float model up to which a diagnosed bundle counts as repaired, unless another is given."""
 
 
 @dataclass(frozen=True)

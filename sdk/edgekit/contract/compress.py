@@ -129,6 +129,7 @@ def _compress(plan: CompressPlan, progress: Progress, folder: Path, stack: ExitS
         raise ConversionError(f"nothing can ship to {bench.target.name}: {said}", "try another --format or model")
     export = _ship(bench, plan.contract, attempts, verdict, notes, licences)
     metric = bench.judge.metric if bench.judge else ""
+    where = next((a.latency.where for a in attempts if a.latency), where)
     return CompressResult(export, plan.contract, attempts, verdict, metric, where, store.folder)
 
 

@@ -21,10 +21,11 @@ from edgekit.fit import misfits
 from edgekit.result import VariantResult
 from edgekit.workbench import Workbench
 from edgekit_converters.errors import ConversionError
+from edgekit_converters.limits import TargetLimits
 from edgekit_converters.passes.ladder import Rung, rungs
 from edgekit_converters.passes.plan import PRECISIONS
 from edgekit_converters.recipe import Recipe
-from edgekit_runtime.errors import EdgekitError, MissingRequirement
+from edgekit_runtime.errors import EdgekitError, MissingRequirement, UsageError
 from edgekit_runtime.manifest import Variant
 
 _SAME = 1e-3
@@ -60,6 +61,7 @@ class Climb:
         self.bench, self.contract, self.store, self._stopwatch, self._clock = bench, contract, store, stopwatch, clock
         self.attempts: list[Attempt] = []
         self._tags: set[tuple[str, str]] = set()
+        self._hopeless: set[str] = set()  # precisions
 
     def run(self) -> tuple[Attempt, ...]:
         """Float first, for everything is held against it; then the rungs, until one holds."""
@@ -71,22 +73,40 @@ class Climb:
             self.bench.progress.say(f"{rung.name}: {attempt.verdict(self.contract)}")
             if accepted(attempt, self.contract, floating.ships):
                 break
+            if attempt.ships and not any(b.what == "drop" for b in attempt.breaches(self.contract)):
+                self._hopeless.add(_precision(rung))
         return tuple(self.attempts)
 
     def _rungs(self) -> Iterator[Rung]:
-        """Those that an earlier run reached, then what comes after them."""
+        """Those that an earlier run reached, then what comes after them.
+
+        A precision that is accurate enough but too slow or too large is left then: its further rungs are for accuracy,
+        and cost the same or more.
+        """
         known = self.store.rungs(Rung)
-        yield from known
+        yield from (rung for rung in known if _precision(rung) not in self._hopeless)
+        left: set[str] | None = None
+        more: Iterator[Rung] = iter(())
+        while True:
+            if left != self._hopeless:
+                left = set(self._hopeless)
+                more = rungs(self.bench.floating, self._limits(), self.bench.context("ladder"))
+            try:
+                rung = next(more, None)
+            except (ConversionError, UsageError) as error:  # in what later rungs look at, as what each layer loses
+                self.bench.mind(f"there are no further rungs: {error.message}")
+                return
+            if rung is None:
+                return
+            if _precision(rung) in self._hopeless or any(rung.recipe == other.recipe for other in known):
+                continue
+            known.append(rung)
+            self.store.put_rungs(known)
+            yield rung
+
+    def _limits(self) -> TargetLimits:
         limits = self.bench.target.limits
-        try:
-            for number, rung in enumerate(rungs(self.bench.floating, limits, self.bench.context("ladder"))):
-                if number < len(known):
-                    continue
-                known.append(rung)
-                self.store.put_rungs(known)
-                yield rung
-        except ConversionError as error:  # in what later rungs look at, as what each layer loses
-            self.bench.mind(f"there are no further rungs: {error.message}")
+        return replace(limits, precisions=tuple(p for p in limits.precisions if p not in self._hopeless))
 
     def _tried(self, rung: Rung) -> Attempt:
         tag, name = self._tag(rung), _folder(rung)
@@ -187,6 +207,11 @@ class Climb:
         if judge is None or baseline is None or found is None:
             return attempt
         return replace(attempt, interval=judge.interval(found), drop_interval=judge.drop_interval(baseline, found))
+
+
+def _precision(rung: Rung) -> str:
+    """What its name begins with."""
+    return rung.name.partition(",")[0]
 
 
 def _folder(rung: Rung) -> str:

@@ -55,13 +55,20 @@ def decide(attempts: Sequence[Attempt], contract: Contract) -> Verdict | None:
         best = min(slow, key=lambda a: a.latency.ratio if a.latency else 1.0)
         return Verdict(best, True, f"{best.rung} is slower than float, which does not hold the contract: "
                                    f"{floating.verdict(contract)}")  # fmt: skip
-    # what was asked for comes before what nobody asked for, however bad
-    best = min(shipping, key=lambda a: (not _held(a, contract), sum(b.weight for b in a.breaches(contract))))
+    # what was asked for comes before what nobody asked for, however bad; slower than float has to be worth something
+    worth = [a for a in shipping if not a.slower or floating is None or _mends(a, floating, contract)]
+    best = min(worth, key=lambda a: (not _held(a, contract), sum(b.weight for b in a.breaches(contract))))
     said = "; ".join(b.words for b in best.breaches(contract))
     if _held(best, contract):
         return Verdict(best, True, f"{best.rung} holds what was asked for, which was no accuracy: {said}")
     closest = _closest(shipping, contract)
     return Verdict(best, False, f"no rung holds the contract; the best, {best.rung}: {said}{closest}")
+
+
+def _mends(rung: Attempt, floating: Attempt, contract: Contract) -> bool:
+    """Whether a rung holds a limit, other than of latency, that float breaks."""
+    broken, other = ({b.what for b in a.breaches(contract)} for a in (rung, floating))
+    return bool(other - broken - {"latency"})
 
 
 def _held(attempt: Attempt, contract: Contract) -> bool:

@@ -25,10 +25,12 @@ def climb_data(result: CompressResult) -> ReportData:
     latencies = {a.result.variant.name: a.latency.ms for a in result.attempts if a.result and a.latency}
     data = report_data(result.export, latencies, max_drop=result.contract.max_drop, machine=result.where)
     rows = tuple(_row(number, a, result) for number, a in enumerate(result.attempts, 1))
+    # float's time of its own attempt is the yardstick: ratios are of turns, times of attempts are minutes apart
+    yardstick = rows[0].latency_ms or 0.0
     points = [
-        Point(r.number, r.rung, r.latency_ms, r.metric, r.bytes or 0, r.chosen, r.holds)
+        Point(r.number, r.rung, r.ratio * yardstick, r.metric, r.bytes or 0, r.chosen, r.holds)
         for r in rows
-        if r.latency_ms is not None and r.metric is not None
+        if r.ratio is not None and r.metric is not None and yardstick
     ]
     source, limit = result.export.source, result.contract.max_drop
     least = source.metrics[result.metric] - limit if source is not None and limit is not None else None

@@ -7,12 +7,12 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
-from edgekit_converters.errors import ConversionError, UsageError
+from edgekit_converters.errors import ConversionError, SourceError, UsageError
 from edgekit_converters.limits import TargetLimits
 from edgekit_converters.slim.latency import Stopwatch
 from edgekit_converters.slim.loop import most_sensitive
+from edgekit_converters.slim.module import keep, load
 from edgekit_converters.slim.prune import TorchSurgeon, prune, replay
 from edgekit_converters.slim.result import Cut, read_cuts
 from edgekit_converters.slim.settings import PruneSettings
@@ -130,17 +130,21 @@ def test_the_most_sensitive_groups_are_spared():
     assert most_sensitive({"a": 0.2, "b": 0.0, "c": 0.5}, PruneSettings(spare=0.9, max_drop=0.1)) == ("c", "a")
 
 
-def test_the_pruned_architecture_comes_back_from_plain_data(tmp_path):
+def test_the_pruned_architecture_comes_back_from_files(tmp_path):
     result = prune(seeded(Residual), PICTURE, score=same, measure=by_macs(PICTURE), settings=PruneSettings(steps=2))
     assert len({c.layer for c in result.cuts}) < len(result.cuts), "layers were cut in more than one step"
-    save_file(result.module.state_dict(), tmp_path / "weights.safetensors")
-    (tmp_path / "network.json").write_text(json.dumps(result.plain()))
-    again = replay(Residual(), PICTURE, json.loads((tmp_path / "network.json").read_text())["cuts"])
-    again.load_state_dict(load_file(tmp_path / "weights.safetensors"))
-    torch.testing.assert_close(again.eval()(*PICTURE), result.module(*PICTURE))
-    torch.export.save(torch.export.export(result.module, PICTURE), tmp_path / "pruned.pt2")
-    loaded = torch.export.load(tmp_path / "pruned.pt2").module()
-    torch.testing.assert_close(loaded(*PICTURE), result.module(*PICTURE))
+    program = keep(result.module, result.cuts, PICTURE, tmp_path, {"network": "residual"})
+    assert {p.name for p in tmp_path.iterdir()} == {"network.json", "weights.safetensors", "model.pt2"}
+    assert json.loads((tmp_path / "network.json").read_text())["network"] == "residual"
+    again = load(Residual(), PICTURE, tmp_path)
+    torch.testing.assert_close(again(*PICTURE), result.module(*PICTURE))
+    one = torch.export.load(program).module()(PICTURE[0][:1])  # the batch is free
+    torch.testing.assert_close(one, result.module(PICTURE[0][:1]))
+    with pytest.raises(SourceError, match="does not fit the network"):
+        (tmp_path / "weights.safetensors").write_bytes(b"nothing")
+        load(Residual(), PICTURE, tmp_path)
+    with pytest.raises(SourceError, match="does not tell how"):
+        load(Residual(), PICTURE, tmp_path / "nowhere")
 
 
 def test_heads_and_neurons_of_bert_go_and_its_attributes_follow():

@@ -192,6 +192,7 @@ def test_layers_can_be_kept_in_float_and_exported_programs_are_taken():
     program = torch.export.export(network, (pictures(2),)).module()
     assert observed(program).layers == observed(network).layers == 7
     assert observed(network, keep=("head.4",)).layers == 6
+    assert observed(network, keep=("stem.0", "depth.0")).layers == 5, "batch norms are folded into these"
 
 
 def test_refusals():

@@ -16,6 +16,7 @@ STRIDES = (8, 16)
 
 _RARE = 0.01  # what every place thinks of every class at first, so that the many empty ones do not drown the rest
 _WEIGHT = 0.5  # of places with an object in the focal loss
+_BOXES = 2.0  # of the boxes against the scores in the loss
 _LARGEST = 4.0  # boxes reach at most exp(4) strides to each side
 
 
@@ -98,7 +99,7 @@ def assign(
     """Which object each place is to find: index into `boxes`, -1 for none.
 
     A place takes the smallest object whose middle (1.5 strides around its centre) it lies in and whose larger side is
-    within its grid's limits.
+    within its grid's limits. The place nearest to its centre counts as inside.
 
     Args:
         centres: As `places` gives them.
@@ -111,7 +112,9 @@ def assign(
     middle = (boxes[:, :2] + boxes[:, 2:]) / 2
     sides = boxes[:, 2:] - boxes[:, :2]
     offset = (centres[:, None] - middle[None]).abs()
-    inside = (offset <= 1.5 * strides[:, None, None]).all(-1) & (offset < sides[None] / 2).all(-1)
+    core = (offset <= 1.5 * strides[:, None, None]) & (offset < sides[None] / 2)
+    home = offset <= strides[:, None, None] / 2  # an object smaller than the grid's mesh may hold no place at all
+    inside = core.all(-1) | home.all(-1)
     largest = sides.max(-1).values[None]
     level = (strides[:, None] == STRIDES[1]).long()
     edges = torch.tensor(limits)
@@ -146,4 +149,4 @@ def detection_loss(found: dict[str, torch.Tensor], wanted: torch.Tensor) -> torc
     surprise = nn.functional.binary_cross_entropy_with_logits(scores, truth, reduction="none")
     weight = torch.where(truth > 0, _WEIGHT, 1 - _WEIGHT) * (truth - scores.sigmoid()).abs() ** 2
     _, generalized = overlap(boxes[taken], wanted[taken][:, :4])
-    return (surprise * weight).sum() / count + (1 - generalized).sum() / count
+    return (surprise * weight).sum() / count + _BOXES * (1 - generalized).sum() / count

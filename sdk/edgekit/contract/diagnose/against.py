@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from edgekit_runtime.errors import EdgekitError, UsageError
 from edgekit_runtime.manifest import SpecificationData
 from edgekit_runtime.plain import PlainDataError, decode
 from edgekit_runtime.specification import Specification
-from edgekit_runtime.specification.step import Context
+from edgekit_runtime.specification.step import Context, step_from_plain
 
 _BITS = 8
 
@@ -49,7 +49,8 @@ class Difference:
         if not self.step:
             return f"both give the model the same, bit by bit, on {self.samples} samples"
         far = "" if self.largest is None else f", by up to {self.largest:.4g}"
-        first = f"step {self.step} differs first: {_words(self.here)} here, {_words(self.there)} there"
+        first = f"step {self.step} differs first: {_in_words(self.here, self.there)} here, "
+        first += f"{_in_words(self.there, self.here)} there"
         return f"{self.values:.1%} of the model's input values ({self.bits:.1%} of the bits) differ{far}; {first}"
 
 
@@ -168,8 +169,19 @@ def _first(here: Sequence[Mapping[str, np.ndarray]], there: Sequence[Mapping[str
     return 0
 
 
-def _words(step: Mapping[str, Any] | None) -> str:
-    if step is None:
+def _in_words(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> str:
+    """A step, with the settings that the other has otherwise."""
+    if one is None:
         return "no step"
-    settings = ", ".join(f"{k} {v}" for k, v in step.items() if k != "step")
-    return f"{step['step']} ({settings})" if settings else str(step["step"])
+    settings = _settings(one)
+    if other is not None and other["step"] == one["step"]:
+        there = _settings(other)
+        settings = {k: v for k, v in settings.items() if v != there[k]}
+    words = ", ".join(f"{k} {v}" for k, v in settings.items())
+    return f"{one['step']} ({words})" if words else str(one["step"])
+
+
+def _settings(step: Mapping[str, Any]) -> dict[str, Any]:
+    """All of a step's settings, defaults too."""
+    made = step_from_plain(step, "a step")
+    return {f.name: getattr(made, f.name) for f in fields(made)}

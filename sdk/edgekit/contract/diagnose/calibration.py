@@ -20,9 +20,10 @@ def find(case: Case) -> Iterator[Finding]:
         return
     material = case.bench.material
     fresh = material.info("calibration")
-    if fresh is not None and fresh.sha256 == used.sha256:
-        return
+    same = fresh is not None and fresh.sha256 == used.sha256
     missing, counts = _missing(used, material.labels)
+    if same and not missing:
+        return
     evidence: dict[str, Any] = {"samples": used.samples, "origin": used.origin, "missing": missing}
     if counts:
         evidence["classes"] = counts
@@ -41,6 +42,10 @@ def find(case: Case) -> Iterator[Finding]:
         says = f"the ranges come from {used.samples} samples ({used.origin}) that are not those of the training split"
     if cut:
         says += f"; {cut[0].saturated:.1%} of the values of {short_name(cut[0].name)!r} are beyond them"
+    if same:
+        advice = "leave --calibration-data out" if case.plan.calibration_data else "give --calibration-data with all"
+        yield Finding("calibration", subject, f"{says}; the samples given here are the same: {advice}", evidence)
+        return
     fix = Fix("calibrate on all classes", recalibrate=True)
     if case.fresh:  # made anew already, for another culprit
         yield Finding("calibration", subject, f"{says}; they were found anew with the rest", evidence, fix=fix)

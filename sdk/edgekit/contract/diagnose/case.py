@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import fields, is_dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from edgekit.contract.diagnose.finding import Finding, Fix, Layer, Recipe, Setting
+from edgekit.contract.diagnose.finding import Finding, Fix, Layer, Setting
 from edgekit.contract.diagnose.plan import DiagnosePlan
 from edgekit.data import Sample
 from edgekit.evaluate import Evaluation, compare, evaluate, measured_by_answers, primary_metric
@@ -22,7 +23,7 @@ from edgekit.result import VariantResult
 from edgekit.workbench import Workbench
 from edgekit_converters.errors import ConversionError, UsageError
 from edgekit_converters.passes import apply_recipe
-from edgekit_converters.recipe import Converted
+from edgekit_converters.recipe import Converted, Recipe
 from edgekit_converters.registry import pass_class
 from edgekit_converters.sensitivity import LayerError, keep_in_float, layer_errors
 from edgekit_converters.sources.bundle import FORMATS
@@ -146,7 +147,7 @@ class Case:
         self.task = bench.material.task
         self.metric, self.sign = primary_metric(self.task)
         specification = bench.specification.to_data()
-        self.setting = Setting(specification, tuple(variant.recipe))
+        self.setting = Setting(specification, tuple(dict(step) for step in variant.recipe))
         assert bench.baseline is not None  # noqa: S101 - there is labelled data
         self.given: Evaluation = bench.baseline
         self._floats = {_key(specification): self.given}
@@ -164,7 +165,7 @@ class Case:
         """What measures."""
         return self.bench.material.evaluation
 
-    @property
+    @cached_property
     def pool(self) -> Sequence[Sample]:
         """Labelled training samples, spread over the classes, that guesses are made on; else what measures."""
         dataset = self.bench.material.dataset
@@ -237,8 +238,9 @@ class Case:
 
     def refresh(self) -> None:
         """Make what is current here, with quantization calibration by the data's training split, if it was not yet."""
-        if not self.fresh:
-            self.current, self.fresh = self.attempt(self.setting), True
+        made = None if self.fresh else self.tried(self.setting)
+        if made is not None:
+            self.current, self.fresh = made, True
 
     def judged(self, finding: Finding, fix: Fix | None) -> Finding:
         """A suspect with what its fix gives back; where that is real the fix stays made.
@@ -254,14 +256,18 @@ class Case:
         if fix.specification is not None:
             before, after = self.floating, self.floating_with(fix.specification)
         else:
-            before, after = self.current, self.attempt(setting)
+            made = self.tried(setting)
+            if made is None:
+                return finding
+            before, after = self.current, made
         gain, real = self.gain(before, after), self.better(before, after)
         if real:
             self.setting = setting
             if fix.specification is None:
                 self.current, self.fresh = after, True
             else:
-                self.current, self.fresh = self.attempt(setting), True
+                self.fresh = False
+                self.refresh()
         return replace(finding, explains=gain, real=real, fix=fix, command=command if real else "")
 
     def best(self, finding: Finding, fixes: Sequence[Fix]) -> Finding:
@@ -323,7 +329,7 @@ class Case:
             self._errors[key] = self._layer_errors(made, self.setting, alone=True)
         return self._errors[key]
 
-    @property
+    @cached_property
     def _looked_through(self) -> Sequence[Sample]:
         """Samples that layers are looked at with: not those that calibrated, which no range cuts off."""
         return pick(self.samples, [s.group for s in self.samples], _LOOKED_AT)
@@ -338,10 +344,10 @@ class Case:
     def _specify(self, specification: SpecificationData) -> None:
         """Have the workbench work behind another specification."""
         self.bench.baseline = self.floating_with(specification)
-        self.bench.specification = Specification.from_data(specification)
+        self.bench.specification = Specification.from_data(specification, self.bench.specification.files)
 
     def _run_source(self, specification: SpecificationData, samples: Sequence[Sample]) -> Evaluation:
-        made = Specification.from_data(specification)
+        made = Specification.from_data(specification, self.bench.specification.files)
         labels = self.bench.material.labels
         give = made.postprocess if measured_by_answers(self.task) else made.scores
         each = source_outputs(self.bench.source, made, samples, labels)

@@ -12,6 +12,7 @@ import numpy as np
 
 from edgekit.contract.diagnose.case import Case, with_settings
 from edgekit.contract.diagnose.finding import Finding, Fix, short_name
+from edgekit.contract.diagnose.layers import ask_worst
 from edgekit_converters.passes.calibration import file_feeds
 from edgekit_converters.passes.onnx_file import prepare
 from edgekit_converters.tap import Step, Tap, open_tap
@@ -50,6 +51,7 @@ def find(case: Case) -> Iterator[Finding]:
     case.refresh()
     if not case.gap:
         return
+    ask_worst(case)
     found = outliers(case)
     if not found:
         return

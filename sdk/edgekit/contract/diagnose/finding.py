@@ -9,10 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from edgekit_converters.recipe import Recipe
 from edgekit_runtime.manifest import SpecificationData
-
-Recipe = tuple[Mapping[str, Any], ...]
-"""Passes as plain data, as `edgekit_converters.passes.apply_recipe` takes them."""
 
 
 def short_name(layer: str) -> str:

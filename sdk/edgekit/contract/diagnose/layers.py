@@ -21,11 +21,9 @@ def find(case: Case) -> Iterator[Finding]:
     case.refresh()
     if not case.gap:
         return
+    ask_worst(case)
     errors = case.errors_now()
     worst = sorted(errors, key=_own)[: _RESTORED[-1]]
-    with case.bench.progress.stage("layers", f"the worst {min(_ASKED, len(worst))} alone") as stage:
-        asked = [_asked(case, e, errors) for e in stage.track(worst[:_ASKED], _ASKED)]
-    case.layers = merged(case.layers, asked)
     fixes = [
         Fix(f"keep {_count(n)} in float", recipe=case.excluding([e.name for e in worst[:n]]))
         for n in _RESTORED
@@ -34,20 +32,23 @@ def find(case: Case) -> Iterator[Finding]:
     evidence = {
         "layers": [e.name for e in worst],
         "own_sqnr_db": [round(_own(e), 1) for e in worst],
-        "restored": [None if a.restored is None else round(a.restored, 4) for a in asked],
-        "alone": [None if a.alone is None else round(a.alone, 4) for a in asked],
     }
     names = ", ".join(short_name(e.name) for e in worst[:_NAMED])
     says = f"quantization harms {names} most: {_own(worst[0]):.1f} dB of signal to noise in the worst"
     yield case.best(Finding("layers", short_name(worst[0].name), says, evidence), fixes)
 
 
-def merged(layers: Sequence[Layer], asked: Sequence[Layer]) -> tuple[Layer, ...]:
-    """The layers with what was asked of some."""
-    known = {a.name: a for a in asked}
-    return tuple(
-        replace(one, alone=known[one.name].alone, restored=known[one.name].restored) if one.name in known else one
-        for one in layers
+def ask_worst(case: Case) -> None:
+    """Measure what the worst layers cost by themselves, once, before anything is done about them."""
+    if not case.knows("exclude") or any(one.alone is not None for one in case.layers):
+        return
+    errors = case.errors_now()
+    worst = sorted(errors, key=_own)[:_ASKED]
+    with case.bench.progress.stage("layers", f"the worst {len(worst)} by themselves") as stage:
+        asked = {e.name: _asked(case, e, errors) for e in stage.track(worst, len(worst))}
+    case.layers = tuple(
+        replace(one, alone=asked[one.name].alone, restored=asked[one.name].restored) if one.name in asked else one
+        for one in case.layers
     )
 
 

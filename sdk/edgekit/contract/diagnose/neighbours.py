@@ -119,7 +119,7 @@ def _same_arithmetic(one: Sequence[Step], other: Sequence[Step]) -> bool:
         except EdgekitError:  # settings for another number of channels are another arithmetic
             return False
         both.append(np.asarray(value, np.float64))
-    return bool(np.allclose(*both, rtol=1e-4, atol=1e-4))
+    return bool(np.allclose(both[0], both[1], rtol=1e-4, atol=1e-4))
 
 
 def _context() -> Any:

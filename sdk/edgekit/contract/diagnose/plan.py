@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgekit.contract.choice import HELD
 from edgekit_runtime.errors import UsageError
-
-HELD = 0.02
-"""Drop against the float model up to which a repaired bundle counts as repaired, unless another is given."""
 
 
 @dataclass(frozen=True)
@@ -96,12 +95,12 @@ class DiagnosePlan:
 
     def command(self, kind: str) -> str:
         """What to type to have one kind of finding repaired."""
-        words = ["edgekit diagnose", self.bundle]
+        words = ["edgekit diagnose", shlex.quote(self.bundle)]
         for option in ("data", "label", "source", "weights", "calibration_data", "against", "variant"):
             if value := getattr(self, option):
-                words.append(f"--{option.replace('_', '-')} {value}")
+                words.append(f"--{option.replace('_', '-')} {shlex.quote(value)}")
         if self.input_shape:
-            words.append(f"--input-shape {','.join(map(str, self.input_shape))}")
+            words.append(f"--input-shape={','.join(map(str, self.input_shape))}")
         if self.trust:
             words.append("--trust")
         return " ".join([*words, f"--only {kind}", "--apply"])

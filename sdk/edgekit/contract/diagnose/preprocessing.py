@@ -64,7 +64,8 @@ def _tried(case: Case, raws: Sequence[Any]) -> list[tuple[Neighbour, float]]:
 
 def _first(case: Case, specification: SpecificationData) -> np.ndarray:
     some = case.pool[:4]
-    return next(iter(feeds(Specification.from_data(specification), case.bench.source.inputs, some).values()))
+    made = Specification.from_data(specification, case.bench.specification.files)
+    return next(iter(feeds(made, case.bench.source.inputs, some).values()))
 
 
 def _said(case: Case, best: Neighbour, gain: float, count: int, raws: Sequence[Any]) -> Finding:
@@ -86,19 +87,20 @@ def _said(case: Case, best: Neighbour, gain: float, count: int, raws: Sequence[A
             f"and does better behind {best.after} ({_words(other)})"
         )
         subject = "missing normalisation" if _wide(given) > _wide(other) else "normalisation"
-        return Finding("preprocessing", subject, says, evidence, seen=seen)
+        return Finding("preprocessing", subject, says, evidence)
     says = f"{best.axis}: the specification says {best.before}, the model does better with {best.after}"
     return Finding("preprocessing", best.axis, says, evidence, seen=seen)
 
 
-def _span(values: np.ndarray) -> list[float]:
+def _span(values: np.ndarray) -> dict[str, float]:
     flat = values.astype(np.float64)
-    return [round(float(v), 4) for v in (flat.min(), flat.max(), flat.mean(), flat.std())]
+    found = {"low": flat.min(), "high": flat.max(), "mean": flat.mean(), "spread": flat.std()}
+    return {name: round(float(value), 4) for name, value in found.items()}
 
 
 def _words(values: np.ndarray) -> str:
-    low, high, mean, spread = _span(values)
-    return f"{low:g} to {high:g}, mean {mean:.3g}, spread {spread:.3g}"
+    span = _span(values)
+    return f"{span['low']:g} to {span['high']:g}, mean {span['mean']:.3g}, spread {span['spread']:.3g}"
 
 
 def _wide(values: np.ndarray) -> float:

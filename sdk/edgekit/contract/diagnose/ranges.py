@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from edgekit.contract.diagnose.case import Case, with_settings
 from edgekit.contract.diagnose.finding import Finding, Fix, short_name
+from edgekit.contract.diagnose.layers import ask_worst
 
 SATURATED = 0.01
 """Share of a layer's values beyond its range from which on it is a suspect."""
@@ -22,6 +23,7 @@ def find(case: Case) -> Iterator[Finding]:
     case.refresh()
     if not case.gap:
         return
+    ask_worst(case)
     errors = case.errors_now()
     cut = sorted((e for e in errors if e.saturated > SATURATED), key=lambda e: -e.saturated)
     dead = sorted((e for e in errors if e.dead > DEAD), key=lambda e: -e.dead)

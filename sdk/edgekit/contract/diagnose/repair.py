@@ -35,7 +35,7 @@ def repair(case: Case, findings: Sequence[Finding]) -> Repair:
     if case.bench.plan.keep == "all" and case.setting.recipe:
         results.append(_within(case.bench.attempt(()), True))
     bench = case.bench
-    bench.warnings = [*case.manifest.warnings, said]
+    bench.warnings.append(said)
     results, choice, _ = compile_chosen(bench, results, Choice(result.variant.name, held))
     licences = {name: case.bundle.read(name) for name in case.manifest.files if name.startswith("licences/")}
     ship(bench, results, choice, case.manifest.notes, licences)
