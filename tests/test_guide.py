@@ -1,7 +1,7 @@
 """The guide's commands run as printed, page by page, on what one `edgekit demo` left.
 
 A fenced block is run where its info string says so: ``sh run``, ``sh run exit=3`` (the last command's exit code) or
-``python run``; ``json file=NAME`` is written to a file first. Other blocks are for other machines.
+``python run``; ``json file=NAME`` and ``toml file=NAME`` are written to files first. Other blocks are for other machines.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def test_a_page_of_the_guide_runs(page, demo, programs, tmp_path):
         file = re.search(r" file=(\S+)", info)
         if file:
             (tmp_path / file.group(1)).write_text(text)
-            plain = json.loads(text)
+            plain = json.loads(text) if info.startswith("json") else {}
             if "kind" in plain:
                 Specification.from_data(decode(SpecificationData, plain))
         elif " run" in info and text != DEMO:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from edgekit.contract.compress import CompressPlan, CompressResult, compress
     from edgekit.contract.contract import Contract
     from edgekit.contract.diagnose import DiagnosePlan, diagnose
+    from edgekit.contract.tune import TunePlan, TuneResult, tune
     from edgekit.data import open_dataset
     from edgekit.pipeline import export
     from edgekit.plan import ExportPlan
@@ -35,6 +36,8 @@ __all__ = [
     "TrainConfig",
     "TrainPlan",
     "TrainResult",
+    "TunePlan",
+    "TuneResult",
     "Watch",
     "__version__",
     "compress",
@@ -44,6 +47,7 @@ __all__ = [
     "load_target",
     "open_dataset",
     "train",
+    "tune",
 ]
 
 _LAZY = {
@@ -58,6 +62,8 @@ _LAZY = {
     "TrainConfig": "edgekit_converters.train",
     "TrainPlan": "edgekit.training",
     "TrainResult": "edgekit.training",
+    "TunePlan": "edgekit.contract.tune",
+    "TuneResult": "edgekit.contract.tune",
     "Watch": "edgekit_converters.train",
     "compress": "edgekit.contract.compress",
     "diagnose": "edgekit.contract.diagnose",
@@ -66,6 +72,7 @@ _LAZY = {
     "load_target": "edgekit.targets",
     "open_dataset": "edgekit.data",
     "train": "edgekit.training",
+    "tune": "edgekit.contract.tune",
 }
 
 

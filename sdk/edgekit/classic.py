@@ -34,8 +34,8 @@ def fit_material(material: Material, source: Source, task: str | None = None) ->
     if material.dataset is None or material.dataset.task == "none":
         labels = source.labels if source.labels and not material.labels else material.labels
         return replace(material, labels=labels, task=task or source.task)
-    if source.task == "none":
-        return replace(material, task="none", evaluation=())
+    if source.task in ("none", "clustering"):  # nothing that a label says is right or wrong
+        return replace(material, task=source.task, evaluation=())
     if not material.labels:  # numbers
         if source.task == "classification":
             raise DataError("the labels are numbers, the model tells classes", "give --label with its column")

@@ -145,8 +145,9 @@ class _Export:
                 "leave --quantize out, or give the float model",
             )
         recipe = recipe_for(precision, floating.format, self.bench.target.limits)
+        told = tuple({**step, **self.plan.passes} for step in recipe)
         with self.progress.stage("quantize", precision) as stage:
-            model, fidelity = self.bench.make(recipe)
+            model, fidelity = self.bench.make(told)
             stage.file = model.path
         return model, fidelity
 

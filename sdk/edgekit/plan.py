@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ class ExportPlan:
         preprocess: Name of a preset (``0..255``, ``0..1``, ``-1..1``, ``imagenet``, …) or a JSON file.
         format: Model format; None for the target's first that the source can become.
         quantize: Precision, or ``auto`` for what the target declares, checked.
+        passes: Settings of the pass that quantizes, as ``{"method": "percentile"}``; `edgekit tune` finds them.
         max_drop: Largest allowed drop of the primary metric against the source, as a share (0.01 = 1 point).
         weights: Weights file for factories.
         input_shape: Shape of the only input with batch axis, where the model does not say.
@@ -63,6 +65,7 @@ class ExportPlan:
     preprocess: str | None = None
     format: str | None = None
     quantize: str = "auto"
+    passes: Mapping[str, Any] = field(default_factory=dict)
     max_drop: float | None = None
     weights: str | None = None
     input_shape: tuple[int, ...] = ()

@@ -7,13 +7,17 @@ import json
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from edgekit.data import Box, Sample, open_dataset
 from edgekit.errors import DataError, EvaluationError
-from edgekit.evaluate import evaluate, primary_metric
+from edgekit.evaluate import compare, evaluate, interval_of, primary_metric
+from edgekit.evaluate.matches import mean_average_precision, picture_precision
 from edgekit_runtime.specification.detection import Detection
+
+from ..detectors import detector_bundle
+from .conftest import edgekit
 
 WIDTH, HEIGHT = 80, 40
 OBJECTS = {"a": [("dog", (10, 4, 30, 24))], "b": [("cat", (0, 0, 80, 40)), ("dog", (40, 20, 60, 30))], "c": []}
@@ -188,3 +192,114 @@ def test_metrics_are_shares_whatever_is_found(boxes):
     given_boxes = [(s, (float(x), float(y), float(x + w), float(y + w))) for x, y, w, s in boxes]
     metrics = evaluate(found(*given_boxes), seen((5, 5, 15, 15)), "detection", ["dog"]).metrics
     assert all(0 <= v <= 1 for v in metrics.values()) and metrics["map"] <= metrics["map50"]
+
+
+boxes_of_pictures = st.lists(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 40), st.integers(0, 30), st.integers(4, 20), st.booleans())),
+    min_size=1,
+    max_size=6,
+)
+finds_of_pictures = st.lists(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 40), st.integers(0, 30), st.integers(4, 20), st.floats(0, 1))),
+    min_size=6,
+    max_size=6,
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(boxes_of_pictures, finds_of_pictures)
+def test_the_figure_on_all_pictures_is_pycocotools_own(there, finds):
+    truth = [
+        Sample(f"p{i}", None, f"{i:064x}", None,
+               tuple(Box(k, (float(x), float(y), float(x + w), float(y + w)), c) for k, x, y, w, c in picture))
+        for i, picture in enumerate(there)
+    ]  # fmt: skip
+    assume(any(not b.crowd for s in truth for b in s.boxes))
+    answers = [
+        [Detection("?", k, s, (float(x), float(y), float(x + w), float(y + w))) for k, x, y, w, s in picture]
+        for picture in finds[: len(there)]
+    ]
+    found = evaluate(answers, truth, "detection", ["a", "b", "c"])
+    once = mean_average_precision([c.ranked() for c in found.matches], np.ones(len(truth), np.int64))
+    assert once == pytest.approx(found.metrics["map"], abs=1e-9)
+    # the same pictures twice are the same pictures
+    twice = mean_average_precision([c.ranked() for c in found.matches], np.full(len(truth), 2))
+    assert twice == pytest.approx(once, abs=1e-9)
+    alone = picture_precision(found.matches)
+    for i, sample in enumerate(truth):
+        if any(not b.crowd for b in sample.boxes):
+            own = evaluate([answers[i]], [sample], "detection", ["a", "b", "c"])
+            assert alone[i] == pytest.approx(own.metrics["map"], abs=1e-9)
+
+
+def scenes(shift: float, count: int = 60, missed: int = 0):
+    """A detector that sees every object `shift` pixels to the right, but for the first `missed` pictures' objects."""
+    random = np.random.default_rng(0)
+    truth, answers = [], []
+    for i in range(count):
+        x, y = (float(v) for v in random.integers(0, 30, 2))
+        truth.append(Sample(f"p{i}", None, f"{i:064x}", None, (Box(i % 2, (x, y, x + 20, y + 20)),)))
+        score = float(random.uniform(0.3, 1))
+        box = (x + shift, y, x + 20 + shift, y + 20)
+        answers.append([] if i < missed else [Detection("?", i % 2, score, box)])
+    return evaluate(answers, truth, "detection", ["a", "b"])
+
+
+def test_a_detector_that_is_worse_everywhere_is_really_worse():
+    found = compare(scenes(0), scenes(3), "detection")
+    assert found.metric == "map" and found.drop == pytest.approx(0.5) and found.real
+    assert found.test == "randomisation" and found.p < 0.01 and (found.only_first, found.only_second) == (60, 0)
+    assert found.drop in found.interval and found.in_words().startswith("the drop of 0.5000 in map is real")
+
+
+def test_one_missed_object_of_many_may_be_chance():
+    found = compare(scenes(0), scenes(0, missed=1), "detection")
+    assert found.drop > 0 and not found.real and found.p > 0.3 and found.needed > 60
+    alike = compare(scenes(1), scenes(1), "detection")
+    assert alike.p == 1.0 and not alike.real and "no sample is answered better" in alike.in_words()
+
+
+def test_detectors_are_compared_on_the_same_pictures_only():
+    with pytest.raises(EvaluationError, match="same samples"):
+        compare(scenes(0), scenes(0, count=59), "detection")
+
+
+def test_the_interval_of_map_holds_it_and_shrinks_with_more_pictures():
+    few, many = (interval_of(scenes(0, n, missed=n // 4), "detection") for n in (20, 320))
+    assert many.half < few.half / 2.5
+    assert scenes(0, 320, missed=80).metrics["map"] in many
+
+
+@pytest.fixture(scope="module")
+def detectors(tmp_path_factory):
+    """Pictures with a dog always at one place, a detector that knows it, and one that is some pixels off."""
+    folder = tmp_path_factory.mktemp("detectors")
+    objects = {f"s{i}": [("dog", (8, 4, 40, 24))] if i % 4 else [] for i in range(12)}
+    data = coco(folder / "data", objects)
+    right, wrong = (0.1, 0.1, 0.5, 0.6), (0.16, 0.1, 0.56, 0.6)
+    good = detector_bundle(folder, "good", data, [right], [1])
+    bad = detector_bundle(folder, "bad", data, [wrong], [1])
+    return folder, good, bad
+
+
+def test_the_command_compares_detectors_and_names_the_pictures(detectors):
+    folder, good, bad = detectors
+    done = edgekit("compare", str(good), str(bad), "--data", "data", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "the drop of" in done.stdout and "is real" in done.stdout and "mAP of the first" in done.stdout
+    said = json.loads(edgekit("compare", str(good), str(bad), "--data", "data", "--json", cwd=folder).stdout)
+    assert said["test"] == "randomisation" and said["real"] and said["drop"] > 0.1
+    gate = edgekit("compare", str(good), str(bad), "--data", "data", "--max-drop", "0.01", cwd=folder)
+    assert gate.returncode == 3 and "drops by" in gate.stderr
+
+
+def test_the_page_shows_pictures_with_boxes_worst_first(detectors):
+    folder, _, bad = detectors
+    done = edgekit("eval", str(bad), "--data", "data", "--report", "bad.html", "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["intervals"]["map"][0] <= said["metrics"]["map"] <= said["intervals"]["map"][1]
+    page = (folder / "bad.html").read_text()
+    assert page.count("data:image/jpeg") == 12 and "what was found" in page
+    first, last = page.index("mAP 0.000"), page.rindex("mAP 0.")
+    assert first < last, "a picture without a dog in which one was found comes before those with one"

@@ -233,7 +233,7 @@ def _meant(model: Any) -> tuple[str, str]:
     if is_regressor(model):
         return "regression", "predict"
     if is_clusterer(model) and hasattr(model, "predict"):
-        return "none", "predict"
+        return "clustering", "predict"
     methods = ("predict_proba", "decision_function", "score_samples", "transform", "predict")
     return "none", next(m for m in methods if hasattr(model, m))
 

@@ -16,6 +16,7 @@ from edgekit.cli import (
     placement,
     signing,
     train,
+    tune,
 )
 
 app = typer.Typer(
@@ -39,6 +40,7 @@ app.command("export")(export.export_command)
 app.command("compress")(compress.compress_command)
 app.command("run")(bundles.run_command)
 app.command("eval")(evaluation.eval_command)
+app.command("tune")(tune.tune_command)
 app.command("compare")(evaluation.compare_command)
 app.command("diagnose")(diagnose.diagnose_command)
 app.command("benchmark")(bundles.benchmark_command)

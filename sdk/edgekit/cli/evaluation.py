@@ -23,6 +23,7 @@ Limit_ = Annotated[int | None, typer.Option(help="use at most this many samples"
 Split_ = Annotated[str, typer.Option(help="test, train, validation or all")]
 
 _CLASS_ROWS = 30
+_PICTURE_ROWS = 20
 
 
 def eval_command(
@@ -37,24 +38,35 @@ def eval_command(
     by: Annotated[
         str | None, typer.Option("--slice", help="measure the parts of the samples too, by this column of the table")
     ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="write a page with all of it and with the samples that went worst to this file")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the report if it exists")] = False,
     json: Json_ = False,
 ) -> None:
     """Measure a bundle's accuracy on a data set, class by class and with the interval that so few samples leave."""
     from edgekit.cli.show import console, print_json, table
-    from edgekit.evaluate import measure_bundle, measured_by_answers, metric_interval, primary_metric, slices
+    from edgekit.evaluate import interval_of, measure_bundle, primary_metric, slices
     from edgekit.evaluate.intervals import LEVEL
     from edgekit.report.confusion import per_class
+    from edgekit.report.filling import check_free
 
     out = console(json)
+    if report is not None:
+        check_free(report, overwrite=overwrite)
     with out.status("evaluating"):
         measured = measure_bundle(
             bundle, data, label=label, split=split, limit=limit, variant=variant, backend=backend, trust=trust
         )
-        found, task = measured.evaluation, measured.dataset.task
+        found, task = measured.evaluation, measured.task
         name, _ = primary_metric(task)
-        by_scores = not measured_by_answers(task)
-        interval = metric_interval(found.class_scores, found.targets, task) if by_scores else None
+        interval = interval_of(found, task)
         parts = slices(found, _column(measured, by), task) if by else []
+        if report is not None:
+            from edgekit.report.measured import EvaluationReport, write_evaluation
+
+            page = EvaluationReport(measured, bundle.name, data, split, interval, by or "", parts)
+            write_evaluation(report, page, overwrite=overwrite)
     classes = per_class(found.confusion, measured.dataset.labels) if found.confusion else ()
     if json:
         said: dict[str, Any] = {
@@ -62,6 +74,7 @@ def eval_command(
             "samples": found.samples,
             "intervals": {name: _ends(interval)} if interval else {},
             "variant": measured.variant,
+            "report": str(report) if report is not None else None,
         }
         if classes:
             said["classes"] = [vars(c) for c in classes]
@@ -85,6 +98,8 @@ def eval_command(
         rows = [[p.name, str(p.samples), _figure(p.value), _span(p.interval)] for p in parts]
         table(out, [(str(by), "left"), ("samples", "right"), (name, "right"), ("interval", "left")], rows)
     out.print(f"{found.samples} samples, {measured.variant}", markup=False)
+    if report is not None:
+        out.print(f"report  {report}", markup=False, soft_wrap=True)
 
 
 def compare_command(
@@ -114,7 +129,7 @@ def compare_command(
         with out.status(f"evaluating {path.name}"):
             both.append(measure_bundle(path, data, label=label, split=split, limit=limit, variant=wanted, trust=trust))
     one, other = both
-    found = compare(one.evaluation, other.evaluation, one.dataset.task)
+    found = compare(one.evaluation, other.evaluation, one.task)
     flips = changed(one.evaluation, other.evaluation, one.dataset.labels) if one.evaluation.confusion else []
     if json:
         said = {k: v for k, v in vars(found).items() if k != "interval"}
@@ -134,6 +149,8 @@ def compare_command(
         columns = [("metric", "left"), (first.name, "right"), (second.name, "right"), ("change", "right")]
         table(out, columns, rows)
         _print_changes(out, one, flips)
+        if one.evaluation.matches:
+            _print_pictures(out, one, other)
         out.print(found.in_words(), markup=False, soft_wrap=True)
     if max_drop is not None and found.drop > max_drop:
         raise ContractBroken(
@@ -146,6 +163,8 @@ def _column(measured: Measured, name: str) -> list[Any]:
     """A column's value of each sample."""
     from edgekit_runtime.errors import UsageError
 
+    if measured.task not in ("classification", "regression"):
+        raise UsageError(f"{measured.task} is not measured by slices", "leave --slice out")
     columns = measured.dataset.columns
     if name not in columns:
         has = f"it has {', '.join(columns)}" if columns else "only tables have columns"
@@ -189,6 +208,20 @@ def _print_changes(out: Console, one: Measured, flips: Iterable[tuple[int, str, 
     ]
     if rows:
         table(out, [("sample", "left"), ("is", "left"), ("first says", "left"), ("second says", "left")], rows)
+
+
+def _print_pictures(out: Console, one: Measured, other: Measured) -> None:
+    """Pictures that the second does worse on, worst first."""
+    from rich.markup import escape
+
+    from edgekit.cli.show import table
+    from edgekit.evaluate.matches import picture_precision
+
+    before, after = (picture_precision(m.evaluation.matches) for m in (one, other))
+    order = [i for i in (after - before).argsort(kind="stable")[:_PICTURE_ROWS] if after[i] < before[i]]
+    rows = [[escape(one.samples[i].id), f"{before[i]:.4f}", f"{after[i]:.4f}"] for i in order]
+    if rows:
+        table(out, [("picture", "left"), ("mAP of the first", "right"), ("of the second", "right")], rows)
 
 
 def _figure(value: float | None) -> str:

@@ -6,7 +6,7 @@ import csv
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from edgekit.errors import DataError
 
 SUFFIXES = (".csv", ".tsv", *jsonl.SUFFIXES)
 MISSING = {"", "na", "nan", "n/a", "null", "none"}
+NO_LABEL = ""
+"""For the name of the label column where there is none."""
 _MAX_CLASSES = 100
 
 Cells = list[str]
@@ -54,6 +56,8 @@ def read(path: Path, *, label: str | None, labels_order: Sequence[str] | None) -
     for table in tables.values():
         if table.header != header:
             raise DataError(f"{table.path} has other columns than its neighbours", "give them the same header")
+    if label == NO_LABEL:
+        return _unlabelled(path, tables, header)
     if label not in header:
         raise DataError(f"{path} has no column {label!r}", f"it has {', '.join(header)}")
     at = header.index(label)
@@ -81,6 +85,21 @@ def read(path: Path, *, label: str | None, labels_order: Sequence[str] | None) -
             given[split].append(Sample(name, target, digest, raw))  # type: ignore[arg-type] # a label is a number
     settled = settle(given, str(path))
     return Dataset("table", "regression" if regression else "classification", labels, *settled, columns)
+
+
+def _unlabelled(path: Path, tables: Mapping[str, _File], header: Cells) -> Dataset:
+    """Rows of which every column is a feature."""
+    numeric = {c: all(_numeric(r[i]) for t in tables.values() for r in t.rows) for i, c in enumerate(header)}
+    given: dict[str, list[Sample]] = {}
+    for split, table in tables.items():
+        given[split] = []
+        for row, line in zip(table.rows, table.lines, strict=True):
+            where = f"line {line} of {table.path}"
+            raw = {c: _value(v, numeric[c], c, where) for c, v in zip(header, row, strict=True)}
+            digest = hashlib.sha256(json.dumps(raw, sort_keys=True).encode()).hexdigest()
+            name = f"{table.path.name} line {line}" if len(tables) > 1 else f"line {line}"
+            given[split].append(Sample(name, None, digest, raw))
+    return Dataset("table", "none", (), *settle(given, str(path)), tuple(header))
 
 
 def _split_files(folder: Path) -> dict[str, Path]:

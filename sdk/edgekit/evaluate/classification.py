@@ -18,9 +18,9 @@ def measure(
 ) -> tuple[dict[str, float], tuple[tuple[int, ...], ...]]:
     """Metrics and the confusion matrix.
 
-    Precision, recall, F1, AUC-ROC and average precision are means over the classes (macro): with one label a sample the
-    micro averages of the first three are the accuracy. The last three need scores that are probabilities, or shares
-    of them.
+    Precision, recall, F1, AUC-ROC and average precision are means over the classes (macro). With one label a sample the
+    micro averages of the first three are one figure, ``f1_micro``, and that is the accuracy. AUC-ROC, average precision
+    and calibration error need scores that are probabilities, or shares of them.
 
     Args:
         scores: (samples, classes), or (samples, 1) with the probability of class 1.
@@ -47,7 +47,8 @@ def measure(
     if len(labels) > _TOP:
         best = np.argsort(-scores, axis=1, kind="stable")[:, :_TOP]
         result["top5"] = float(np.mean((best == targets[:, None]).any(axis=1)))
-    result |= {"f1": float(f1), "precision": float(precision), "recall": float(recall)}
+    micro = m.f1_score(targets, predicted, average="micro", labels=every, zero_division=0.0)
+    result |= {"f1": float(f1), "f1_micro": float(micro), "precision": float(precision), "recall": float(recall)}
     if set(targets.tolist()) == set(every):
         total = scores.sum(axis=1, keepdims=True)
         if np.all(scores >= 0) and np.all(total > 0):

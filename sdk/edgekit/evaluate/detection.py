@@ -2,6 +2,9 @@
 
 ``map`` is the mean over overlaps (intersection over union) of 0.50 to 0.95 and over the classes that are there;
 ``map50`` and ``map75`` are of one overlap; ``mar`` is the recall that 100 boxes a picture reach.
+
+What pycocotools matched picture by picture is kept (`edgekit.evaluate.matches`), so that intervals and comparisons draw
+pictures without matching boxes again.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import numpy as np
 
 from edgekit.data import Sample
 from edgekit.errors import DataError, EvaluationError
+from edgekit.evaluate.matches import ClassMatches
 from edgekit.requires import require
 
 _STATS = {"map": 0, "map50": 1, "map75": 2, "mar": 8}
@@ -28,10 +32,12 @@ class BoxFigures:
     Attributes:
         metrics: Name to value, ``map`` first.
         classes: Class name to (objects, average precision); None for a class without objects.
+        matches: What was found of each class, picture by picture.
     """
 
     metrics: Mapping[str, float]
     classes: Mapping[str, tuple[int, float | None]]
+    matches: tuple[ClassMatches, ...] = ()
 
 
 def measure(answers: Sequence[Any], samples: Sequence[Sample], labels: Sequence[str]) -> BoxFigures:
@@ -73,7 +79,31 @@ def measure(answers: Sequence[Any], samples: Sequence[Sample], labels: Sequence[
     for place, name in enumerate(labels):
         known = precision[:, :, place][precision[:, :, place] > -1]
         classes[name] = (int(counts[place]), float(known.mean()) if known.size else None)
-    return BoxFigures({name: max(0.0, float(run.stats[i])) for name, i in _STATS.items()}, classes)
+    metrics = {name: max(0.0, float(run.stats[i])) for name, i in _STATS.items()}
+    return BoxFigures(metrics, classes, _matches(run, len(labels), len(samples)))
+
+
+def _matches(run: Any, classes: int, pictures: int) -> tuple[ClassMatches, ...]:
+    """What pycocotools matched, over objects of all sizes; its list is by class, then size, then picture."""
+    overlaps, sizes = len(run.params.iouThrs), len(run.params.areaRng)
+    found = []
+    for place in range(classes):
+        first = place * sizes * pictures
+        entries = [(i, e) for i, e in enumerate(run.evalImgs[first : first + pictures]) if e is not None]
+        objects = np.zeros(pictures, np.int64)
+        for i, entry in entries:
+            objects[i] = np.count_nonzero(~np.asarray(entry["gtIgnore"], bool))
+        nothing = np.zeros((overlaps, 0), bool)
+        found.append(
+            ClassMatches(
+                picture=np.concatenate([np.zeros(0, np.int64), *(np.full(len(e["dtScores"]), i) for i, e in entries)]),
+                score=np.concatenate([np.zeros(0), *(np.asarray(e["dtScores"], np.float64) for _, e in entries)]),
+                right=np.concatenate([nothing, *(np.asarray(e["dtMatches"]) > 0 for _, e in entries)], axis=1),
+                ignored=np.concatenate([nothing, *(np.asarray(e["dtIgnore"], bool) for _, e in entries)], axis=1),
+                objects=objects,
+            )
+        )
+    return tuple(found)
 
 
 def _truth(samples: Sequence[Sample], labels: Sequence[str]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from edgekit.data import Sample
 from edgekit.errors import DataError, EvaluationError
+from edgekit.evaluate.matches import ClassMatches
 from edgekit_runtime.errors import UsageError
 
 # task -> (module with `measure`, primary metric, +1 if higher is better)
@@ -18,6 +19,7 @@ _TASKS = {
     "classification": ("edgekit.evaluate.classification", "accuracy", 1),
     "regression": ("edgekit.evaluate.regression", "r2", 1),
     "detection": ("edgekit.evaluate.detection", "map", 1),
+    "clustering": ("edgekit.evaluate.clustering", "silhouette", 1),
 }
 _BY_ANSWERS = ("detection",)
 
@@ -33,6 +35,8 @@ class Evaluation:
         scores: (samples, classes) float32.
         targets: (samples,) labels.
         classes: Class name to (objects, average precision), for detection.
+        matches: What was found of each class, picture by picture, for detection.
+        rows: (samples, numbers) what the model takes, for clustering.
     """
 
     metrics: Mapping[str, float]
@@ -41,6 +45,8 @@ class Evaluation:
     scores: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32), repr=False)
     targets: np.ndarray = field(default_factory=lambda: np.zeros(0), repr=False)
     classes: Mapping[str, tuple[int, float | None]] = field(default_factory=dict)
+    matches: tuple[ClassMatches, ...] = field(default=(), repr=False)
+    rows: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)), repr=False)
 
     @property
     def predicted(self) -> np.ndarray:
@@ -87,15 +93,18 @@ def evaluate(answers: Sequence[Any], samples: Sequence[Sample], task: str, label
         answers: One for each sample: an array of scores, or what the specification's last step gives where
             `measured_by_answers` says so.
         samples: The samples, labelled.
-        task: ``classification``, ``regression`` or ``detection``.
+        task: ``classification``, ``regression`` or ``detection``; for ``clustering`` see `edgekit.evaluate.clustering`.
         labels: Class names.
 
     Raises:
+        UsageError: There are no metrics for the task.
         DataError: There are no samples, one has no label, or there are more or fewer scores than labels.
         EvaluationError: Scores that are not finite or differ in length, or answers of another kind.
         MissingRequirement: The task's library is not installed.
     """
     primary_metric(task)
+    if task == "clustering":
+        raise UsageError("clusters are measured on what the model takes", "run edgekit eval on the bundle")
     if not samples:
         raise DataError("there are no samples to evaluate on", "add a test folder, or more samples")
     by_answers = measured_by_answers(task)
@@ -105,7 +114,7 @@ def evaluate(answers: Sequence[Any], samples: Sequence[Sample], task: str, label
     measure = importlib.import_module(_TASKS[task][0]).measure
     if by_answers:
         figures = measure(answers, samples, labels)
-        return Evaluation(figures.metrics, len(samples), classes=figures.classes)
+        return Evaluation(figures.metrics, len(samples), classes=figures.classes, matches=figures.matches)
     targets = np.array([s.label for s in samples])
     stacked = _stacked(answers, samples, task)
     metrics, confusion = measure(stacked, targets, labels)

@@ -6,10 +6,17 @@ Annals of Statistics 7, 1979); the interval holds the middle of what the figure 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from edgekit.evaluate.matches import ClassMatches, mean_average_precision
+
+if TYPE_CHECKING:
+    from edgekit.evaluate.evaluation import Evaluation
 
 LEVEL = 0.95
 RESAMPLES = 2000
@@ -113,6 +120,38 @@ def metric_interval(scores: np.ndarray, targets: np.ndarray, task: str, *, seed:
         return share_interval(scores.argmax(axis=1) == targets, seed=seed)
     predicted = scores[:, 0].astype(np.float64)
     return bootstrap(lambda block: r2_on(block, predicted, targets), len(targets), seed=seed)
+
+
+def interval_of(evaluation: Evaluation, task: str, *, seed: int = 0) -> Interval | None:
+    """The interval of an evaluation's primary metric; None for clustering, whose silhouette draws of samples bend.
+
+    (A sample drawn twice is at no distance from itself.)
+    """
+    if task == "clustering":
+        return None
+    if evaluation.matches:
+        return map_interval(evaluation.matches, seed=seed)
+    return metric_interval(evaluation.class_scores, evaluation.targets, task, seed=seed)
+
+
+def map_interval(matches: Sequence[ClassMatches], *, resamples: int = 1000, seed: int = 0) -> Interval:
+    """The interval of mAP, over pictures: boxes are matched once; a draw counts pictures as often as it has them.
+
+    Where all pictures are alike in what was found, every draw is too: the interval then has no width.
+
+    Args:
+        matches: Every class.
+        resamples: How many draws.
+        seed: See `bootstrap`.
+    """
+    ranked = [c.ranked() for c in matches]
+    pictures = len(ranked[0].objects)
+    figure = partial(_map_on, ranked, pictures)
+    return bootstrap(figure, pictures, resamples=resamples, seed=seed)
+
+
+def _map_on(ranked: Sequence[ClassMatches], pictures: int, block: np.ndarray) -> np.ndarray:
+    return np.array([mean_average_precision(ranked, np.bincount(draw, minlength=pictures)) for draw in block])
 
 
 def r2_on(block: np.ndarray, predicted: np.ndarray, targets: np.ndarray) -> np.ndarray:

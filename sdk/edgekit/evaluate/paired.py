@@ -11,9 +11,11 @@ import numpy as np
 from edgekit.errors import EvaluationError
 from edgekit.evaluate.evaluation import Evaluation, measured_by_answers, primary_metric
 from edgekit.evaluate.intervals import LEVEL, Interval, bootstrap, r2_on, share_interval
+from edgekit.evaluate.matches import ClassMatches, average_precision, both, mean_average_precision, picture_precision
 from edgekit_runtime.errors import UsageError
 
 _ALPHA = 1 - LEVEL
+_THROWS = 1000  # each measures two detectors again
 _FEWEST = 6  # 2 · 0.5⁶ is the first chance below 0.05
 
 
@@ -27,12 +29,13 @@ class Comparison:
         second: And of the second.
         drop: How much worse the second is (negative: better).
         interval: Of the drop, over the samples.
-        test: ``McNemar`` or ``Wilcoxon``.
+        test: ``McNemar``, ``Wilcoxon`` or ``randomisation``.
         p: Chance of a difference at least this large if neither is better.
         samples: How many there are.
-        only_first: Samples that only the first has right; for a regression, those that it comes nearer to.
+        only_first: Samples that only the first has right; for a regression, those that it comes nearer to, for
+            detection pictures that it has a larger mAP on.
         only_second: The same for the second.
-        agreement: Share of samples with the same answer; None for a regression.
+        agreement: Share of samples with the same answer; None for a regression and for detection.
     """
 
     metric: str
@@ -68,7 +71,7 @@ class Comparison:
         """One sentence."""
         span = f"{self.interval.level:.0%} interval {self.interval.low:+.4f} to {self.interval.high:+.4f}"
         proof = f"{span}, {self.test} p = {self.p:.2g}, {self.samples} samples"
-        if self.only_first == self.only_second == 0:
+        if self.only_first == self.only_second == 0 and self.drop == 0:
             return f"no sample is answered better by one than by the other ({proof})"
         what = "drop" if self.drop > 0 else "gain" if self.drop < 0 else "difference"
         size = f"the {what} of {abs(self.drop):.4f} in {self.metric}"
@@ -83,19 +86,25 @@ def compare(first: Evaluation, second: Evaluation, task: str, *, seed: int = 0) 
 
     Classes: the exact form of Q. McNemar's test (Psychometrika 12, 1947) on the samples that only one has right.
     Numbers: F. Wilcoxon's signed-rank test (Biometrics 1, 1945) on the absolute errors.
+    Boxes: mAP is no mean over pictures, so that it is tested itself, by randomisation in pairs (R. Fisher, The Design
+    of Experiments, 1935, section 21; E. Noreen, Computer-Intensive Methods for Testing Hypotheses, 1989): if neither
+    model is better, then whose boxes are whose is a coin's throw in each picture, and the drop is held against those
+    of many such throws. Its interval draws pictures, the same ones for both.
 
     Args:
         first: Of the model to hold against.
         second: Of the other.
-        task: ``classification`` or ``regression``.
-        seed: For the interval.
+        task: ``classification``, ``regression`` or ``detection``.
+        seed: For interval and randomisation.
 
     Raises:
         EvaluationError: They are not of the same samples.
         UsageError: The task has no test.
     """
+    if task == "clustering":
+        raise UsageError("groups of two models are not of the same samples", "run edgekit eval on each")
     if measured_by_answers(task):
-        raise UsageError(f"two models of task {task} cannot be compared yet", "run edgekit eval on each")
+        return _boxes(first, second, seed)
     if not np.array_equal(first.targets, second.targets):
         raise EvaluationError("the two models were not measured on the same samples", "give both the same data")
     metric, _ = primary_metric(task)
@@ -138,6 +147,43 @@ def _numbers(first: Evaluation, second: Evaluation, seed: int) -> _Made:
 
     interval = bootstrap(drop, len(truth), seed=seed)
     return interval, "Wilcoxon", p, len(truth), int((nearer > 0).sum()), int((nearer < 0).sum()), None
+
+
+def _boxes(first: Evaluation, second: Evaluation, seed: int) -> Comparison:
+    here, there = [[c.objects for c in e.matches] for e in (first, second)]
+    if len(here) != len(there) or not all(map(np.array_equal, here, there)):
+        raise EvaluationError("the two models were not measured on the same samples", "give both the same data")
+    metric, _ = primary_metric("detection")
+    a, b = first.metrics[metric], second.metrics[metric]
+    one, other = [[c.ranked() for c in e.matches] for e in (first, second)]
+    pictures = first.samples
+
+    def drop(block: np.ndarray) -> np.ndarray:
+        counts = [np.bincount(draw, minlength=pictures) for draw in block]
+        return np.array([mean_average_precision(one, n) - mean_average_precision(other, n) for n in counts])
+
+    apart = picture_precision(first.matches) - picture_precision(second.matches)
+    p = _randomisation(first.matches, second.matches, pictures, a - b, seed)
+    interval = bootstrap(drop, pictures, resamples=_THROWS, seed=seed)
+    better, worse = int((apart > 0).sum()), int((apart < 0).sum())
+    return Comparison(metric, a, b, a - b, interval, "randomisation", p, pictures, better, worse, None)
+
+
+def _randomisation(
+    first: Sequence[ClassMatches], second: Sequence[ClassMatches], pictures: int, drop: float, seed: int
+) -> float:
+    """Share of throws whose drop is as large, this one among them."""
+    joined = [both(a, b) for a, b in zip(first, second, strict=True)]
+    random = np.random.default_rng(seed)
+    as_large = 0
+    for _ in range(_THROWS):
+        swapped = random.random(pictures) < 0.5
+        figures = []
+        for turned in (swapped, ~swapped):
+            found = [average_precision(c, mine ^ turned[c.picture], int(c.objects.sum())) for c, mine in joined]
+            figures.append(np.mean([ap for ap in found if ap is not None]))
+        as_large += int(abs(figures[0] - figures[1]) >= abs(drop) - 1e-12)
+    return float((as_large + 1) / (_THROWS + 1))
 
 
 def changed(

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgekit.contract.diagnose.finding import Diagnosis, Finding, Layer, short_name
 from edgekit.report.charts import Bar, bars
-from edgekit.report.page import filled, written
+from edgekit.report.filling import filled, write_page
 from edgekit.report.pictures import thumbnail
 
 _LAYERS = 12
@@ -27,7 +27,7 @@ def write_diagnosis(path: str | os.PathLike[str], found: Diagnosis, *, overwrite
         UsageError: The file exists.
         ReportError: It cannot be written (a full disk, for one).
     """
-    return written(path, render_diagnosis(found), overwrite=overwrite)
+    return write_page(path, render_diagnosis(found), overwrite=overwrite)
 
 
 def render_diagnosis(found: Diagnosis) -> str:

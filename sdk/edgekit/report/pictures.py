@@ -55,12 +55,17 @@ def thumbnail(picture: np.ndarray) -> tuple[str, bool]:
         scale = _SIDE / max(height, width)
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    return encoded(picture, "png" if tiny else "jpeg"), tiny
+
+
+def encoded(picture: np.ndarray, kind: str) -> str:
+    """``data:`` address of (height, width, 3) uint8 RGB as ``png`` or ``jpeg``."""
+    import cv2
+
     bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-    if tiny:
-        kind, encoded = "png", cv2.imencode(".png", bgr)[1]
-    else:
-        kind, encoded = "jpeg", cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
-    return f"data:image/{kind};base64,{base64.b64encode(encoded.tobytes()).decode()}", tiny
+    options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if kind == "jpeg" else []
+    content = cv2.imencode(f".{kind}", bgr, options)[1].tobytes()
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def sample_pictures(
