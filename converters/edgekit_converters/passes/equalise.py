@@ -5,8 +5,9 @@ arXiv 1906.04721, section 4.1. ``W2 f(W1 x + b1) = W2 S f(S⁻¹ W1 x + S⁻¹ b
 ReLU, pooling, none; not ReLU6 or hard-swish. With ``r1`` the ranges of the first layer's output channels and ``r2``
 those of the next layer's input channels, ``s = sqrt(r1 / r2)`` makes both equal.
 
-The ranges are those of the weights, as in the paper. Ranges of activations were tried in their place and depended too
-much on the samples: a channel that happens to be silent in them was blown up.
+The ranges are those of the weights, as in the paper. Ranges of activations in their place were tried once on three
+networks: a little better on two (mean signal to noise over layers 20.2 to 21.4 dB and 38.0 to 38.6), far worse on the
+third (23.1 to 14.1); why was not looked into. Weights also need no samples, so the result depends on the file alone.
 
 Factors are rounded to powers of two: multiplying by them is exact, so the float model gives the same bits as before.
 """
