@@ -85,8 +85,10 @@ def open_storage(url: str, *, heartbeat: int = HEARTBEAT, grace: int = GRACE) ->
             break
         except (SQLAlchemyError, ImportError, optuna.exceptions.OptunaError) as error:
             # workers that start at once on an empty database make its tables at once
-            at_once = "already exists" in str(error) or "Operational" not in type(error).__name__
-            if turn == _TRIES - 1 or not at_once:
+            raced = (
+                "Operational" not in type(error).__name__ or "already exists" in str(error) or "locked" in str(error)
+            )
+            if turn == _TRIES - 1 or not raced:
                 why = " ".join(str(error).split())
                 if address.password:
                     why = why.replace(str(address.password), "***")
