@@ -164,14 +164,15 @@ def test_intents_with_an_encoder(tmp_path, assets):
     from .text_encoders import real_encoder
 
     data = json.loads((assets / "data/clinc150/data_full.json").read_text("utf-8"))
-    wanted = {"balance": "", "alarm": "", "weather": ""}
+    texts = tmp_path / "texts"
+    texts.mkdir()
     for split, name, most in (("train", "train", 12), ("val", "validation", 5), ("test", "test", 8)):
-        with (tmp_path / f"{name}.csv").open("w", newline="") as file:
+        with (texts / f"{name}.csv").open("w", newline="") as file:
             out = csv.writer(file)
             out.writerow(["text", "intent"])
-            for intent in wanted:
+            for intent in ("balance", "alarm", "weather"):
                 out.writerows([row for row in data[split] if row[1] == intent][:most])
-    printed = run("intents_with_an_encoder.py", real_encoder(), tmp_path, tmp_path)
+    printed = run("intents_with_an_encoder.py", real_encoder(), texts, tmp_path)
     assert "chosen: onnx-dynamic, contract held: True" in printed
     assert "how much money do i have: balance" in printed and "wake me at seven tomorrow: alarm" in printed
 
