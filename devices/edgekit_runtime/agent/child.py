@@ -40,15 +40,14 @@ def run(
                 child.stdin.write(given)  # type: ignore[union-attr]
                 child.stdin.close()  # type: ignore[union-attr]
             child.stdin = None
-            while True:
-                try:
-                    out, said = child.communicate(timeout=_LOOK)
+            while not stop.is_set():
+                left = _LOOK if until is None else until - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    out, said = child.communicate(timeout=min(_LOOK, left))
                     return child.returncode, out, said.decode("utf-8", "replace")
-                except subprocess.TimeoutExpired as error:
-                    if stop.is_set():
-                        raise Stopped from error
-                    if until is not None and time.monotonic() > until:
-                        raise TimeoutError from error
+            raise Stopped
         finally:
             if child.poll() is None:
                 child.kill()

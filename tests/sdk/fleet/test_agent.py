@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -35,19 +36,27 @@ def server(tmp_path):
     assert made.stop() == 0
 
 
-@pytest.fixture
-def agent(server, tmp_path):
+@contextmanager
+def running(server: Server, tmp_path: Path, **environment: str) -> Iterator[subprocess.Popen]:
     """A device called pi-1 in the group porch that trusts release.pub."""
     make_keys(tmp_path / "release")
     command = [sys.executable, "-m", "edgekit_runtime", "agent", "--server", server.url, "--root", str(tmp_path / "board"),
                "--token-file", str(server.data / "tokens/enrolment"), "--name", "pi-1", "--group", "porch",
                "--key", str(tmp_path / "release.pub"), "--poll-seconds", "0.2"]  # fmt: skip
     log = (tmp_path / "log").open("wb")
-    process = subprocess.Popen(command, stderr=log, start_new_session=True)
-    yield process
-    os.killpg(process.pid, signal.SIGTERM)
-    process.wait(30)
-    log.close()
+    process = subprocess.Popen(command, stderr=log, start_new_session=True, env={**os.environ, **environment})
+    try:
+        yield process
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+        log.close()
+
+
+@pytest.fixture
+def agent(server, tmp_path):
+    with running(server, tmp_path) as process:
+        yield process
 
 
 def test_a_signed_bundle_there_and_back_with_a_server_that_dies_in_between(server, agent, tmp_path):
@@ -108,3 +117,33 @@ def test_a_signed_bundle_there_and_back_with_a_server_that_dies_in_between(serve
     (device,) = client.call("GET", "/devices")["devices"]
     (slot,) = device["slots"]
     assert slot["digest"] == old == board.running()["double"].digest and slot["variant"]
+
+
+_SLOW = """
+#include <sys/syscall.h>
+#include <unistd.h>
+static int late(long call, int file) { usleep(200000); return syscall(call, file); }
+int fsync(int file) { return late(SYS_fsync, file); }
+int fdatasync(int file) { return late(SYS_fdatasync, file); }
+"""
+
+
+@pytest.mark.tool("gcc")
+def test_a_disk_that_takes_its_time_costs_time_alone(server, tmp_path):
+    (tmp_path / "slow.c").write_text(_SLOW)
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", tmp_path / "slow.so", tmp_path / "slow.c"], check=True)
+    client = server.client()
+    with running(server, tmp_path, LD_PRELOAD=str(tmp_path / "slow.so")):
+        manifest, members = double_manifest(2.0)
+        write_bundle(tmp_path / "new.edgekit", manifest, members)
+        sign(tmp_path / "new.edgekit", tmp_path / "release.key")
+        digest = client.upload(tmp_path / "new.edgekit")["digest"]
+        asked = {"digest": digest, "group": "porch", "settings": {"soak": {"seconds": 0.0}}}
+        rollout = client.call("POST", "/rollouts", asked)["rollout"]
+
+        def job() -> dict:
+            return next(iter(client.call("GET", f"/rollouts/{rollout}")["devices"]), {})
+
+        until(lambda: len(job().get("events", ())) == 7, lambda: f"{job()}\n{(tmp_path / 'log').read_text()[-2000:]}")
+        assert job()["state"] == "SUCCEEDED"
+        assert Serving(path=tmp_path / "board/agent/serve.sock").running()["double"].digest == digest
