@@ -2,7 +2,7 @@
 
     python examples/shufflenetv2.py shufflenetv2.pth PICTURES FOLDER
 
-`shufflenetv2.pth` holds the weights of the network below, a quarter of the published width 1.0x and smaller (they are
+`shufflenetv2.pth` holds the weights of the backbone, a quarter of the published width 1.0x and smaller (they are
 FastestDet's, github.com/dog-qiuqiu/FastestDet). `PICTURES` holds `train` and `test` folders with one folder a class.
 """
 
@@ -17,64 +17,20 @@ import torch
 from torch import nn
 
 from edgekit import ExportPlan, Runtime, export, open_dataset
+from edgekit_converters.train.networks.shufflenetv2 import STAGES, ShuffleNetV2
 from edgekit_runtime.plain import encode
 from edgekit_runtime.specification.presets import image_specification
 from edgekit_runtime.specification.step import Context
 
 CLASSES = 10  # as many as PICTURES has folders
 SIZE = 160
-STAGES = ((4, 48), (8, 96), (4, 192))  # units and channels of stages 2, 3, 4
 
 
-def conv(inputs: int, outputs: int, size: int = 1, stride: int = 1, groups: int = 1) -> list[nn.Module]:
-    """Convolution that keeps the extent (at stride 1), and its normalization."""
-    return [
-        nn.Conv2d(inputs, outputs, size, stride, size // 2, groups=groups, bias=False),
-        nn.BatchNorm2d(outputs),
-    ]
-
-
-class Unit(nn.Module):
-    """A unit of ShuffleNet V2 (Ma et al. 2018, figure 3 c and d), the shuffle moved to its beginning.
-
-    Splitting into even and odd channels is the paper's split into halves after the shuffle of the unit before.
-    """
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        taken = inputs if stride == 2 else inputs // 2
-        middle, made = outputs // 2, outputs - taken
-        self.branch_main = nn.Sequential(
-            *conv(taken, middle), nn.ReLU(), *conv(middle, middle, 3, stride, middle), *conv(middle, made), nn.ReLU()
-        )
-        if stride == 2:
-            self.branch_proj = nn.Sequential(*conv(taken, taken, 3, 2, taken), *conv(taken, taken), nn.ReLU())
-        self.stride = stride
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.stride == 2:
-            return torch.cat([self.branch_proj(x), self.branch_main(x)], 1)
-        batch, channels, height, width = x.shape
-        pairs = x.reshape(batch, channels // 2, 2, height, width)
-        return torch.cat([pairs[:, :, 0], self.branch_main(pairs[:, :, 1])], 1)
-
-
-class Backbone(nn.Module):
+class Backbone(ShuffleNetV2):
     """(batch, 3, height, width) BGR in 0..1 to (batch, 192) features."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.first_conv = nn.Sequential(*conv(3, 24, 3, 2), nn.ReLU())
-        self.maxpool = nn.MaxPool2d(3, 2, 1)
-        inputs = 24
-        for number, (units, outputs) in enumerate(STAGES, start=2):
-            first, rest = Unit(inputs, outputs, 2), [Unit(outputs, outputs, 1) for _ in range(units - 1)]
-            setattr(self, f"stage{number}", nn.Sequential(first, *rest))
-            inputs = outputs
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.maxpool(self.first_conv(x))
-        return self.stage4(self.stage3(self.stage2(x))).mean((2, 3))
+        return super().forward(x)[-1].mean((2, 3))
 
 
 def classifier() -> nn.Module:

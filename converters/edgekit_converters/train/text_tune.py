@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from edgekit_converters.errors import TrainingError
 from edgekit_converters.train import checkpoint
+from edgekit_converters.train.calm import calm
 from edgekit_converters.train.checkpoint import FOLDER, Progressed
 from edgekit_converters.train.config import TrainConfig
 from edgekit_converters.train.text_material import Texts, batches
@@ -75,7 +73,7 @@ def tune(
         module.requires_grad_(False)
     learning = _Learning(network, learnt, chosen, config, weights)
     listener = _Listener(learning, config, run, watch, state, before)
-    with _calm():
+    with calm():
         trainer = lightning.Trainer(
             max_epochs=config.epochs, devices=config.devices, num_nodes=config.nodes, accelerator="auto",
             logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
@@ -204,19 +202,3 @@ class _Listener:
                 keep(self.learning.network, self.run, done)
             checkpoint.write(self.run, self.state)
         trainer.should_stop = over
-
-
-@contextlib.contextmanager
-def _calm() -> Iterator[None]:
-    """Without Lightning's advice, which is for people who write loops."""
-    loggers = [logging.getLogger(name) for name in ("lightning", "lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

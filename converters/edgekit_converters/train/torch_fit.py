@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import json
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +13,7 @@ from edgekit_converters.errors import ConversionError, MissingRequirement
 from edgekit_converters.files import versions
 from edgekit_converters.quiet import quiet
 from edgekit_converters.train import checkpoint
+from edgekit_converters.train.calm import calm
 from edgekit_converters.train.checkpoint import FOLDER, Progressed
 from edgekit_converters.train.config import TrainConfig
 from edgekit_converters.train.networks import DESCRIPTION, WEIGHTS
@@ -104,7 +102,7 @@ def _train(job: Job, config: TrainConfig, run: Path, watch: Watch, state: Progre
     from edgekit_converters.train.torch_loop import Listener, learning, loaders
 
     listener = Listener(job, config, run, watch, state)
-    with _calm():
+    with calm():
         import lightning
 
         trainer = lightning.Trainer(
@@ -143,22 +141,6 @@ def export_program(network: Any, sample: Any, target: Path) -> None:
             torch.export.save(program, str(target))
     except Exception as error:
         raise ConversionError(f"torch.export cannot capture the network ({str(error)[:160]})", "see --debug") from error
-
-
-@contextlib.contextmanager
-def _calm() -> Iterator[None]:
-    """Without Lightning's advice, which is for people who write loops."""
-    loggers = [logging.getLogger(name) for name in ("lightning", "lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 def ended(state: Progressed, *, over: bool) -> Progressed:

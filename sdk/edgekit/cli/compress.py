@@ -9,6 +9,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgekit.cli.deploy import Python_, SshOption_, Wheelhouse_
+from edgekit.cli.options import (
+    CalibrationData_,
+    CalibrationSamples_,
+    Data_,
+    InputShape_,
+    Label_,
+    Labels_,
+    Licence_,
+    Limit_,
+    MaxDrop_,
+    Output_,
+    Overwrite_,
+    Preprocess_,
+    Task_,
+    Trust_,
+    Weights_,
+)
 from edgekit_runtime.errors import ContractBroken, UsageError
 
 if TYPE_CHECKING:
@@ -23,10 +40,8 @@ if TYPE_CHECKING:
 def compress_command(
     model: Annotated[str, typer.Argument(help=".keras, .h5, SavedModel, .onnx, .tflite, .pt2 or file.py:factory")],
     target: Annotated[str, typer.Option("--target", "-t", help="device, as in `edgekit targets`")],
-    data: Annotated[
-        str | None, typer.Option(help="data set that measures accuracy; its training split calibrates")
-    ] = None,
-    max_drop: Annotated[float | None, typer.Option(help="largest allowed drop of the metric, 0.01 = one point")] = None,
+    data: Data_ = None,
+    max_drop: MaxDrop_ = None,
     max_latency: Annotated[float | None, typer.Option(help="largest median of one inference, in ms")] = None,
     max_size: Annotated[float | None, typer.Option(help="largest model file, in KB of 1,000 bytes")] = None,
     max_ram: Annotated[
@@ -35,30 +50,27 @@ def compress_command(
     host: Annotated[
         str | None, typer.Option(help="[user@]board whose latencies count, over ssh; this machine's by default")
     ] = None,
-    output: Annotated[str | None, typer.Option("--output", "-o", help="bundle to write")] = None,
-    label: Annotated[str | None, typer.Option(help="label column of a table")] = None,
-    labels: Annotated[str | None, typer.Option(help="file with one class name a line, in the model's order")] = None,
-    calibration_data: Annotated[str | None, typer.Option(help="data set for quantization calibration instead")] = None,
-    calibration_samples: Annotated[int, typer.Option(help="how many samples calibrate")] = 200,
-    preprocess: Annotated[
-        str | None,
-        typer.Option(help="how inputs are prepared: 0..255, 0..1, -1..1, imagenet, kws-mfcc or a JSON file"),
-    ] = None,
+    output: Output_ = None,
+    label: Label_ = None,
+    labels: Labels_ = None,
+    calibration_data: CalibrationData_ = None,
+    calibration_samples: CalibrationSamples_ = 200,
+    preprocess: Preprocess_ = None,
     format: Annotated[str | None, typer.Option(help="onnx or tflite; the target's first by default")] = None,
-    weights: Annotated[str | None, typer.Option(help="state.pt or .safetensors for a PyTorch factory")] = None,
-    input_shape: Annotated[str | None, typer.Option(help="as 1,3,224,224; -1 for an extent that may vary")] = None,
-    task: Annotated[str | None, typer.Option(help="classification, regression or none")] = None,
-    limit: Annotated[int | None, typer.Option(help="evaluate on at most this many samples")] = None,
+    weights: Weights_ = None,
+    input_shape: InputShape_ = None,
+    task: Task_ = None,
+    limit: Limit_ = None,
     work: Annotated[
         str | None, typer.Option(help="folder that keeps what was tried; .edgekit/compress by default")
     ] = None,
     keep: Annotated[
         str, typer.Option(help="chosen: only the chosen variant goes into the bundle; all: every one that was tried")
     ] = "chosen",
-    trust: Annotated[bool, typer.Option("--trust", help="allow files that run code when they are loaded")] = False,
-    licence: Annotated[list[str] | None, typer.Option(help="licence file to put into the bundle; repeatable")] = None,
+    trust: Trust_ = False,
+    licence: Licence_ = None,
     report: Annotated[bool, typer.Option("--report", help="write a page about the climb beside the bundle")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace existing files")] = False,
+    overwrite: Overwrite_ = False,
     ssh_option: SshOption_ = None,
     wheelhouse: Wheelhouse_ = None,
     python: Python_ = None,

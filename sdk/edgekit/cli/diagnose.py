@@ -10,6 +10,7 @@ import typer
 
 from edgekit.cli.bundles import Bundle_, Json_
 from edgekit.cli.export import shape_of
+from edgekit.cli.options import CalibrationData_, Label_, Overwrite_, Trust_
 from edgekit.contract.choice import HELD
 
 if TYPE_CHECKING:
@@ -25,13 +26,13 @@ def diagnose_command(
     data: Annotated[
         str | None, typer.Option(help="labelled data set: its test split measures, its training split calibrates")
     ] = None,
-    label: Annotated[str | None, typer.Option(help="label column of a table")] = None,
+    label: Label_ = None,
     source: Annotated[
         str | None, typer.Option(help="the model it was made from; the bundle's own float variant by default")
     ] = None,
     weights: Annotated[str | None, typer.Option(help="weights of a source that is a PyTorch factory")] = None,
     input_shape: Annotated[str | None, typer.Option(help="of the source, as 1,3,224,224")] = None,
-    calibration_data: Annotated[str | None, typer.Option(help="data set for quantization calibration instead")] = None,
+    calibration_data: CalibrationData_ = None,
     against: Annotated[
         str | None, typer.Option(help="another bundle, or a specification file, to hold the pre-processing against")
     ] = None,
@@ -43,8 +44,8 @@ def diagnose_command(
     max_drop: Annotated[float, typer.Option(help="drop against the float model that a repair may have")] = HELD,
     apply: Annotated[bool, typer.Option("--apply", help="make a repaired bundle; exit 3 if it is none")] = False,
     output: Annotated[str | None, typer.Option("--output", "-o", help="repaired bundle to write")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace existing files")] = False,
-    trust: Annotated[bool, typer.Option("--trust", help="allow files that run code when they are loaded")] = False,
+    overwrite: Overwrite_ = False,
+    trust: Trust_ = False,
     report: Annotated[bool, typer.Option("--report", help="write a page about it beside the bundle")] = False,
     json: Json_ = False,
 ) -> None:

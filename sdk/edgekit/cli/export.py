@@ -8,6 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgekit.cli.options import (
+    CalibrationData_,
+    CalibrationSamples_,
+    Data_,
+    InputShape_,
+    Label_,
+    Labels_,
+    Licence_,
+    Limit_,
+    MaxDrop_,
+    Output_,
+    Overwrite_,
+    Preprocess_,
+    Task_,
+    Trust_,
+    Weights_,
+)
 from edgekit.plan import ExportPlan
 from edgekit_runtime.errors import ContractBroken, UsageError
 
@@ -28,30 +45,25 @@ def export_command(
         ),
     ] = None,
     target: Annotated[str | None, typer.Option("--target", "-t", help="device, as in `edgekit targets`")] = None,
-    output: Annotated[str | None, typer.Option("--output", "-o", help="bundle to write")] = None,
-    data: Annotated[
-        str | None, typer.Option(help="data set that measures accuracy; its training split calibrates")
-    ] = None,
-    label: Annotated[str | None, typer.Option(help="label column of a table")] = None,
+    output: Output_ = None,
+    data: Data_ = None,
+    label: Label_ = None,
     text: Annotated[str | None, typer.Option(help="text column of a table, for models that take a text")] = None,
-    labels: Annotated[str | None, typer.Option(help="file with one class name a line, in the model's order")] = None,
-    calibration_data: Annotated[str | None, typer.Option(help="data set for quantization calibration instead")] = None,
-    calibration_samples: Annotated[int, typer.Option(help="how many samples calibrate")] = 200,
-    preprocess: Annotated[
-        str | None,
-        typer.Option(help="how inputs are prepared: 0..255, 0..1, -1..1, imagenet, kws-mfcc or a JSON file"),
-    ] = None,
+    labels: Labels_ = None,
+    calibration_data: CalibrationData_ = None,
+    calibration_samples: CalibrationSamples_ = 200,
+    preprocess: Preprocess_ = None,
     format: Annotated[str | None, typer.Option(help="onnx, tflite or c; the target's first by default")] = None,
     quantize: Annotated[str, typer.Option(help="fp32, fp16, dynamic, int8, w8a16 or auto")] = "auto",
-    max_drop: Annotated[float | None, typer.Option(help="largest allowed drop of the metric, 0.01 = one point")] = None,
-    weights: Annotated[str | None, typer.Option(help="state.pt or .safetensors for a PyTorch factory")] = None,
-    input_shape: Annotated[str | None, typer.Option(help="as 1,3,224,224; -1 for an extent that may vary")] = None,
-    task: Annotated[str | None, typer.Option(help="classification, regression or none")] = None,
+    max_drop: MaxDrop_ = None,
+    weights: Weights_ = None,
+    input_shape: InputShape_ = None,
+    task: Task_ = None,
     keep: Annotated[
         str, typer.Option(help="chosen: only the chosen variant goes into the bundle; all: every one")
     ] = "chosen",
-    limit: Annotated[int | None, typer.Option(help="evaluate on at most this many samples")] = None,
-    trust: Annotated[bool, typer.Option("--trust", help="allow files that run code when they are loaded")] = False,
+    limit: Limit_ = None,
+    trust: Trust_ = False,
     prefix: Annotated[str | None, typer.Option(help="plain code: what its public names begin with")] = None,
     layout: Annotated[str | None, typer.Option(help="plain code: speed, size or auto")] = None,
     leaves: Annotated[str | None, typer.Option(help="plain code: exact, float or fixed")] = None,
@@ -70,9 +82,9 @@ def export_command(
     require_compiled: Annotated[
         bool, typer.Option("--require-compiled", help="coral: the Edge TPU compiler must make the model; else exit 4")
     ] = False,
-    licence: Annotated[list[str] | None, typer.Option(help="licence file to put into the bundle; repeatable")] = None,
+    licence: Licence_ = None,
     report: Annotated[bool, typer.Option("--report", help="write a page about the export beside the bundle")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace existing files")] = False,
+    overwrite: Overwrite_ = False,
     config: Annotated[Path | None, typer.Option(help="a plan that --dry-run printed")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the resolved plan and stop")] = False,
     json: Annotated[bool, typer.Option("--json", help="print one JSON object to standard output")] = False,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgekit.cli.options import Label_
 from edgekit_runtime.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def train_command(
         str | None, typer.Option(help="file or folder of pre-trained weights, imagenet, or none for a fresh start")
     ] = None,
     framework: Annotated[str | None, typer.Option(help="keras or torch, for backbones that both have")] = None,
-    label: Annotated[str | None, typer.Option(help="label column of a table")] = None,
+    label: Label_ = None,
     text: Annotated[str | None, typer.Option(help="text column of a table")] = None,
     labels: Annotated[str | None, typer.Option(help="file with one class name a line, in the order of scores")] = None,
     epochs: Annotated[int | None, typer.Option(help="passes over the samples with every layer trained")] = None,
