@@ -111,6 +111,7 @@ def _relabelled(material: Material, labels: tuple[str, ...], change: Any) -> Mat
         labels=labels,
         dataset=fitted,
         evaluation=each(material.evaluation),
+        choosing=each(material.choosing),
         calibration=each(material.calibration),
         probes=each(material.probes),
     )

@@ -12,6 +12,11 @@ from edgekit.plan import ExportPlan
 from edgekit_runtime.errors import UsageError
 from edgekit_runtime.manifest import DataInfo
 
+LEAST_CHOOSING = 36
+"""Samples; fewer choose by luck, and cost the figures that are reported more than they bring."""
+_LEAST_HALVED = 200
+"""Unlabelled samples; of fewer, a half is too few to measure an agreement on."""
+
 
 @dataclass(frozen=True)
 class Material:
@@ -24,6 +29,8 @@ class Material:
         columns: Feature names in order, for tables.
         dataset: What ``--data`` gave, None for nothing.
         evaluation: Labelled samples that accuracy is measured on; empty where it cannot be measured.
+        choosing: Labelled samples of a validation split that recipes may be chosen by: neither evaluated nor calibrated
+            with. Empty where the data has no such split, or one of fewer than `LEAST_CHOOSING`.
         calibration: Samples for quantization calibration.
         probes: The user's own samples: outputs are compared with the source's on some of them, golden samples are
             picked from them. The evaluation samples where there are any.
@@ -41,6 +48,7 @@ class Material:
     probes: tuple[Sample, ...] = ()
     data: tuple[DataInfo, ...] = ()
     remarks: tuple[str, ...] = ()
+    choosing: tuple[Sample, ...] = ()
 
     @property
     def unlabelled(self) -> tuple[Sample, ...]:
@@ -50,6 +58,18 @@ class Material:
         """
         used = {s.sha256 for s in self.calibration}
         return tuple(s for s in self.probes if s.sha256 not in used) or self.probes
+
+    @property
+    def halves(self) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+        """What is `unlabelled` to choose by, and to measure on: halves by content hash; few samples do both.
+
+        The first is empty where there are too few. Equal contents are in the same half.
+        """
+        loose = self.unlabelled
+        first = tuple(s for s in loose if int(s.sha256[-8:], 16) % 2)  # splits are made of the hash's other end
+        second = tuple(s for s in loose if not int(s.sha256[-8:], 16) % 2)
+        enough = len(loose) >= _LEAST_HALVED and min(len(first), len(second)) >= LEAST_CHOOSING
+        return (first, second) if enough else ((), loose)
 
     def info(self, role: str) -> DataInfo | None:
         """What the manifest says of one set, None where there is none."""
@@ -87,6 +107,7 @@ def gather(plan: ExportPlan) -> Material:
             f"{len(shared)} calibration samples are in the evaluation split too, as {shared[0]}",
             "give --calibration-data that does not overlap",
         )
+    choosing = _choosing(given, evaluation, calibration)[: plan.limit] if given and labelled else ()
     probes = evaluation or _every(given or ranges)[: plan.limit]
     data = []
     if given and evaluation:
@@ -107,6 +128,7 @@ def gather(plan: ExportPlan) -> Material:
         probes=probes,
         data=tuple(data),
         remarks=tuple(given.remarks) if given and labelled else (),
+        choosing=choosing if len(choosing) >= LEAST_CHOOSING else (),
     )
 
 
@@ -132,6 +154,12 @@ def _calibration(given: Dataset | None, ranges: Dataset | None, labelled: bool) 
     if labelled or given.split("train"):
         return tuple(given.split("train")), "training split of --data"
     return _every(given), "--data"
+
+
+def _choosing(given: Dataset, *used: tuple[Sample, ...]) -> tuple[Sample, ...]:
+    """Of the validation split, what has no other use; nothing where it is evaluated for want of a test split."""
+    known = {s.sha256 for samples in used for s in samples}
+    return tuple(s for s in given.split("validation") if s.sha256 not in known)
 
 
 def _every(dataset: Dataset | None) -> tuple[Sample, ...]:
