@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edgekit.choosing import Trial
 from edgekit.contract import Choice
 from edgekit.data import Sample
 from edgekit.evaluate import Evaluation
@@ -22,12 +23,14 @@ class VariantResult:
         bytes: File size.
         drop: Drop of the primary metric against the source, None where accuracy was not measured.
         evaluation: Its evaluation, None where there was no labelled data.
+        trial: How it stands on the samples that choose, None where those that are measured choose.
     """
 
     variant: Variant
     bytes: int
     drop: float | None = None
     evaluation: Evaluation | None = None
+    trial: Trial | None = None
 
 
 @dataclass(frozen=True)

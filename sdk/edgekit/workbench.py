@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.assemble import Assembly, member_of
+from edgekit.choosing import HALF, VALIDATION, Chooser
 from edgekit.classic import classic_specification, fit_material, text_specification
 from edgekit.compiling import workstation_backend
 from edgekit.data import Sample
@@ -76,6 +77,8 @@ class Workbench:
         agreement: Whether the source's own answers are the measure where there are no labels.
         judge: What variants are held to, after `lower`; None where there is nothing to hold them to.
         baseline: The source's own evaluation, after `lower`; None where there is no judge.
+        chooses: Whether recipes are chosen by samples of their own where the data has some.
+        chooser: Those samples with the source on them, after `lower`; None where the judge's choose.
         floating: The model in the target's format before any recipe, after `lower`.
         fidelity: How near `floating` is to the source.
         warnings: What the user heard and whoever reads the bundle shall hear.
@@ -88,15 +91,24 @@ class Workbench:
     specification: Specification
     baseline: Evaluation | None = None
     judge: Judge | None = None
+    chooser: Chooser | None = None
     floating: Converted
     fidelity: dict[str, float]
 
     def __init__(
-        self, plan: ExportPlan, progress: Progress, folder: Path, stack: ExitStack, *, agreement: bool = False
+        self,
+        plan: ExportPlan,
+        progress: Progress,
+        folder: Path,
+        stack: ExitStack,
+        *,
+        agreement: bool = False,
+        chooses: bool = False,
     ) -> None:
         resolved = resolve_target(plan.target)
         self.plan = replace(of_run(plan), target=resolved.target.name)
-        self.progress, self.folder, self.stack, self.agreement = progress, folder, stack, agreement
+        self.progress, self.folder, self.stack = progress, folder, stack
+        self.agreement, self.chooses = agreement, chooses
         self.target: Target = resolved.target
         self.warnings: list[str] = []
         self.made: dict[str, Converted] = {}
@@ -127,7 +139,12 @@ class Workbench:
         self.floating = self._convert(format_)
 
     def resume(
-        self, floating: Converted, fidelity: dict[str, float], baseline: Evaluation | None, output: Steps
+        self,
+        floating: Converted,
+        fidelity: dict[str, float],
+        baseline: Evaluation | None,
+        output: Steps,
+        chosen_by: Evaluation | None = None,
     ) -> None:
         """Take over what `lower` came to in an earlier run, in its place.
 
@@ -136,12 +153,15 @@ class Workbench:
             fidelity: How near it is to the source.
             baseline: The source's evaluation.
             output: The output steps that were settled.
+            chosen_by: The source's evaluation on the samples that choose, where there are labels.
         """
         data = replace(self.specification.to_data(), output=output)
         self.specification = Specification.from_data(data, self.specification.files)
         self.floating, self.fidelity, self.baseline = floating, fidelity, baseline
         if self.material.evaluation:
-            self.judge = Labelled(self.material.evaluation, self.material.task, self.material.labels)
+            self.judge = self._labelled(self.material.evaluation)
+            if chosen_by is not None:
+                self.chooser = Chooser(VALIDATION, self._labelled(self.material.choosing), chosen_by)
         elif baseline is not None:
             self.baseline = self._ask_source()  # its answers are the measure, and are not kept
 
@@ -208,12 +228,14 @@ class Workbench:
         with self.open(result.variant) as runtime:
             interpreter = f"{runtime.backend.name} {runtime.backend.version()}"
             with self.progress.stage("evaluate", f"{result.variant.name} on {interpreter}") as stage:
-                give = runtime if judge.by_answers else runtime.scores
-                answers = [give(s.load()) for s in stage.track(judge.samples, len(judge.samples))]
-                measured = judge.measure(answers)
+                choosing = self.chooser.judge.samples if self.chooser else ()
+                give, every = runtime if judge.by_answers else runtime.scores, (*choosing, *judge.samples)
+                answers = [give(s.load()) for s in stage.track(every, len(every))]
+                trial = self.chooser.trial(answers[: len(choosing)]) if self.chooser else None
+                measured = judge.measure(answers[len(choosing) :])
                 stage.note = headline(measured)
         variant = replace(result.variant, metrics=measured.metrics, measured_with=interpreter)
-        return VariantResult(variant, result.bytes, judge.drop(source, measured), measured)
+        return VariantResult(variant, result.bytes, judge.drop(source, measured), measured, trial)
 
     def calibration_feeds(self) -> Iterator[Feeds]:
         """Model inputs of the quantization calibration samples, batch of 1."""
@@ -295,19 +317,32 @@ class Workbench:
             if task != "none":
                 self._settle_answer([{n: v[0] for n, v in self.source.run(f).items()} for f in self.probes(False)])
             return None
-        self.judge = Labelled(samples, task, self.material.labels)
+        judge = self.judge = self._labelled(samples)
+        choosing = self.material.choosing if self.chooses else ()
         with self.progress.stage("evaluate", f"source ({self.source.framework})") as stage:
-            result = self.judge.measure(self._source_answers(samples, self.judge.by_answers, stage))
+            answers = self._source_answers((*choosing, *samples), judge.by_answers, stage)
+            if choosing:
+                own = self._labelled(choosing)
+                self.chooser = Chooser(VALIDATION, own, own.measure(answers[: len(choosing)]))
+            result = judge.measure(answers[len(choosing) :])
             stage.note = headline(result)
         return result
 
+    def _labelled(self, samples: Sequence[Sample]) -> Labelled:
+        return Labelled(samples, self.material.task, self.material.labels)
+
     def _ask_source(self) -> Evaluation:
         """Without labels the source's answers stand for the truth."""
-        samples, task = self.material.unlabelled, self.material.task
+        choosing, samples = self.material.halves if self.chooses else ((), self.material.unlabelled)
+        task = self.material.task
         self.mind("there are no labels: variants are held to the source's own answers, and accuracy is not measured")
         with self.progress.stage("ask", f"source ({self.source.framework})") as stage:
-            answers = self._source_answers(samples, task != "classification", stage)
+            every = self._source_answers((*choosing, *samples), task != "classification", stage)
+            asked, answers = every[: len(choosing)], every[len(choosing) :]
             judge = self.judge = Agreement.with_source(samples, task, answers)
+            if choosing:
+                own = Agreement(choosing, judge.kind, asked)
+                self.chooser = Chooser(HALF, own, own.measure(asked))
             result = judge.measure(answers)
             stage.note = f"{len(samples)} samples, compared as {judge.kind}"
         return result

@@ -119,6 +119,8 @@ def _both(interval: Interval | None) -> list[float] | None:
 
 
 def _row(attempt: Attempt, result: CompressResult) -> dict[str, Any]:
+    from dataclasses import asdict
+
     made, latency, memory = attempt.result, attempt.latency, attempt.memory
     return {
         "rung": attempt.rung,
@@ -130,6 +132,7 @@ def _row(attempt: Attempt, result: CompressResult) -> dict[str, Any]:
         "interval": _both(attempt.interval),
         "drop": made.drop if made else None,
         "drop_interval": _both(attempt.drop_interval),
+        "choosing": asdict(attempt.trial) if attempt.trial else None,
         "latency_ms": latency.ms if latency else None,
         "float_ms": latency.float_ms if latency else None,
         "latency_ratio": latency.ratio if latency else None,
@@ -164,6 +167,7 @@ def summary(result: CompressResult, page: Path | None = None) -> dict[str, Any]:
         "drop": made.drop if made else None,
         "contract": {"held": result.verdict.held, **asdict(result.contract)},
         "remark": result.verdict.remark,
+        "chosen_by": result.chosen_by or None,
         "measured_on": result.where,
         "ram_measured_as": HOW,
         "work": str(result.work),
@@ -178,10 +182,14 @@ def _print(out: Console, result: CompressResult, page: Path | None) -> None:
     from edgekit.contract.memory import HOW
 
     columns = [("rung", "left"), *([(result.metric, "right"), ("drop", "right")] if result.metric else [])]
+    if any(a.trial for a in result.attempts):
+        columns.append(("to choose", "right"))
     columns += [("ms", "right"), ("of float", "right"), ("KB", "right"), ("RAM KB", "right"), ("verdict", "left")]
     out.print()
     table(out, columns, [_cells(a, result) for a in result.attempts])
     out.print(f"latency measured on {result.where}, in turns with float; RAM: {HOW}", markup=False, soft_wrap=True)
+    if result.chosen_by:
+        out.print(result.chosen_by, markup=False, soft_wrap=True)
     state = "held" if result.verdict.held else "[red]broken[/]"
     out.print(f"contract: {escape(result.contract.in_words())} - {state}")
     if result.verdict.remark:
@@ -202,6 +210,8 @@ def _cells(attempt: Attempt, result: CompressResult) -> Sequence[str]:
         half = f" ±{attempt.interval.half:.3f}" if attempt.interval else ""
         cells.append("-" if value is None else f"{value:.4f}{half}")
         cells.append("-" if made is None or made.drop is None else f"{made.drop:+.4f}")
+    if any(a.trial for a in result.attempts):
+        cells.append(f"{attempt.trial.drop:+.4f}" if attempt.trial else "-")
     cells += [f"{latency.ms:.3f}", f"{latency.ratio:.2f}"] if latency else ["-", "-"]
     cells += [kilobytes(made.bytes) if made else "-", f"{memory.kb:,.0f}" if memory else "-"]
     return [*cells, escape(attempt.verdict(result.contract))]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from edgekit.choosing import Trial
 from edgekit.contract.contract import Breach, Contract, Figures
 from edgekit.contract.latency import Latency
 from edgekit.contract.memory import Memory
@@ -52,6 +53,11 @@ class Attempt:
         return self.rung != FLOAT and self.latency is not None and self.latency.ratio > 1
 
     @property
+    def trial(self) -> Trial | None:
+        """How it stands on the samples that choose; None where those that are measured choose."""
+        return self.result.trial if self.result else None
+
+    @property
     def figures(self) -> Figures:
         """What a contract is about."""
         if self.result is None:
@@ -64,8 +70,18 @@ class Attempt:
         )
 
     def breaches(self, contract: Contract) -> tuple[Breach, ...]:
-        """Limits that it does not hold."""
-        return contract.breaches(self.figures)
+        """Limits that it does not hold.
+
+        Where other samples choose, the drop is theirs; only what holds on them is put to the proof, and has to hold on
+        the measured ones as well.
+        """
+        proof, trial = contract.breaches(self.figures), self.trial
+        if trial is None:
+            return proof
+        found = contract.breaches(replace(self.figures, drop=trial.drop))
+        if any(b.what == "drop" for b in found):
+            return _said(found, f"{{}} on {trial.split}")
+        return _said(proof, f"held on {trial.split}, not on {trial.proof}: {{}}")
 
     def verdict(self, contract: Contract) -> str:
         """In words, for the table."""
@@ -75,3 +91,8 @@ class Attempt:
         if self.slower and self.latency is not None:
             said.append(f"slower than float ({self.latency.ratio:.2f} times)")
         return "; ".join(said) or "holds"
+
+
+def _said(breaches: tuple[Breach, ...], form: str) -> tuple[Breach, ...]:
+    """Breaches with that of the drop in other words."""
+    return tuple(replace(b, words=form.format(b.words)) if b.what == "drop" else b for b in breaches)

@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from edgekit.choosing import Trial
 from edgekit.contract.latency import Latency
 from edgekit.contract.memory import Memory
 from edgekit.evaluate import Evaluation
@@ -72,6 +73,7 @@ class Record:
         evaluation: Its figures; those of the source, for the start.
         interpreter: What measured it.
         drop: Against the source.
+        trial: On the samples that choose.
         latency: Next to float.
         memory: Of the interpreter.
         output: Output steps of the specification, for the start.
@@ -97,6 +99,7 @@ class Record:
     evaluation: Figured | None = None
     interpreter: str = ""
     drop: float | None = None
+    trial: Trial | None = None
     latency: Latency | None = None
     memory: Memory | None = None
     output: tuple[dict[str, Any], ...] = ()

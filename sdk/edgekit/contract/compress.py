@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import edgekit
 import edgekit_converters
 import edgekit_runtime
+from edgekit.choosing import VALIDATION
 from edgekit.contract.attempt import FLOAT, Attempt
 from edgekit.contract.cache import Record, Store
 from edgekit.contract.choice import Choice
@@ -22,6 +23,7 @@ from edgekit.contract.latency import SECONDS, Latency, in_turns
 from edgekit.contract.verdict import Verdict, decide
 from edgekit.errors import DataError
 from edgekit.licences import read_licences
+from edgekit.material import LEAST_CHOOSING
 from edgekit.plan import ExportPlan
 from edgekit.progress import Progress
 from edgekit.result import ExportResult, VariantResult
@@ -43,6 +45,7 @@ _TOOLS = (
     "keras", "torch", "opencv-python-headless", "scikit-learn", "pycocotools",
 )  # fmt: skip
 _FEW = 50  # samples; fewer say little about a drop of a point
+_CHOOSER = "chooser"  # where the source's evaluation on the samples that choose is kept
 _HERE = "this workstation, not the device"
 
 
@@ -77,6 +80,7 @@ class CompressResult:
         metric: What the drop is of; empty where accuracy was not measured.
         where: What latencies were measured on, in words.
         work: Folder that keeps the results.
+        chosen_by: Which samples chose, in words; empty where nothing was measured.
     """
 
     export: ExportResult
@@ -86,6 +90,7 @@ class CompressResult:
     metric: str
     where: str
     work: Path
+    chosen_by: str = ""
 
 
 def compress(plan: CompressPlan, progress: Progress | None = None) -> CompressResult:
@@ -109,7 +114,7 @@ def compress(plan: CompressPlan, progress: Progress | None = None) -> CompressRe
 
 
 def _compress(plan: CompressPlan, progress: Progress, folder: Path, stack: ExitStack) -> CompressResult:
-    bench = Workbench(replace(plan.export, max_drop=None), progress, folder, stack, agreement=True)
+    bench = Workbench(replace(plan.export, max_drop=None), progress, folder, stack, agreement=True, chooses=True)
     bench.plan.check_free()
     licences, notes = read_licences(plan.export.licences)
     bench.take_in()
@@ -130,7 +135,7 @@ def _compress(plan: CompressPlan, progress: Progress, folder: Path, stack: ExitS
     export = _ship(bench, plan.contract, attempts, verdict, notes, licences)
     metric = bench.judge.metric if bench.judge else ""
     where = next((a.latency.where for a in attempts if a.latency), where)
-    return CompressResult(export, plan.contract, attempts, verdict, metric, where, store.folder)
+    return CompressResult(export, plan.contract, attempts, verdict, metric, where, store.folder, _chosen_by(bench))
 
 
 def _check(bench: Workbench, contract: Contract) -> None:
@@ -154,6 +159,10 @@ def _check(bench: Workbench, contract: Contract) -> None:
         calibrating = {s.label for s in material.calibration}
         if len(calibrating) == 1:
             bench.mind("every calibration sample is of one class: ranges may not fit the others")
+    choosing, proving = (material.choosing, material.evaluation) if material.evaluation else material.halves
+    if proving and not choosing:
+        bench.mind(f"the same {len(proving)} samples choose the rung and measure it, which flatters it a little: "
+                   f"data with a validation split ({LEAST_CHOOSING} samples at least) chooses by that")  # fmt: skip
     judged = material.evaluation or material.unlabelled
     if contract.max_drop is not None and len(judged) < _FEW:
         bench.mind(f"{len(judged)} samples say little about a drop of {contract.max_drop:g}: mind the interval")
@@ -162,12 +171,27 @@ def _check(bench: Workbench, contract: Contract) -> None:
                    "or --calibration-data")  # fmt: skip
 
 
+def _chosen_by(bench: Workbench) -> str:
+    """Which samples chose the rung, and which measured it, for tables."""
+    if bench.judge is None:
+        return ""
+    measured = len(bench.judge.samples)
+    if (chooser := bench.chooser) is None:
+        return f"chosen and measured by the same {measured} samples"
+    chose = len(chooser.judge.samples)
+    if chooser.split == VALIDATION:
+        return f"chosen by {chose} validation samples, measured on {measured} test samples"
+    return f"chosen by {chose} samples, measured on {measured} others"
+
+
 def _start(bench: Workbench, store: Store) -> None:
     """The source measured and lowered, or both taken from an earlier run."""
-    kept = store.get("start")
-    if kept is not None and kept.model is not None:
+    kept, chosen_by = store.get("start"), store.get(_CHOOSER)
+    whole = chosen_by is not None or not bench.material.choosing
+    if kept is not None and kept.model is not None and whole:
         record = kept.record
-        bench.resume(kept.model, dict(record.fidelity), kept.evaluation, record.output)
+        by = chosen_by.evaluation if chosen_by else None
+        bench.resume(kept.model, dict(record.fidelity), kept.evaluation, record.output, by)
         bench.warnings.extend(w for w in record.warnings if w not in bench.warnings)
         bench.progress.say("the source was measured and lowered in an earlier run")
     else:
@@ -179,6 +203,8 @@ def _start(bench: Workbench, store: Store) -> None:
             )
         steps = tuple(dict(s) for s in bench.specification.to_data().output)
         record = Record(store.key, fidelity=bench.fidelity, output=steps, warnings=tuple(bench.warnings))
+        if bench.chooser is not None and bench.material.choosing:
+            store.put(_CHOOSER, Record(store.key), None, bench.chooser.baseline)
         store.put("start", record, bench.floating, bench.baseline)
     bench.made[bench.floating.name] = bench.floating
 
@@ -249,6 +275,7 @@ def _parts(bench: Workbench, where: str) -> dict[str, Any]:
         "weights": sha256_of(Path(plan.weights)) if plan.weights else "",
         "data": {
             "judged": [[s.sha256, s.label, encode(s.boxes)] for s in judged],
+            "choosing": [[s.sha256, s.label, encode(s.boxes)] for s in material.choosing],
             "calibration": [s.sha256 for s in material.calibration],
             "labels": list(material.labels),
             "task": material.task,

@@ -142,7 +142,7 @@ class Climb:
         described = self.bench.described(model, dict(record.fidelity))
         metrics = record.evaluation.metrics if record.evaluation else {}
         variant = replace(described, metrics=metrics, measured_with=record.interpreter)
-        result = VariantResult(variant, model.bytes, record.drop, kept.evaluation)
+        result = VariantResult(variant, model.bytes, record.drop, kept.evaluation, record.trial)
         self.bench.progress.say(f"{rung.name}: made and measured in an earlier run ({record.seconds:.1f} s)")
         return self._judged(Attempt(rung.name, rung.cost, result, record.refusal, record.latency, record.memory,
                                     seconds=record.seconds, kept=True))  # fmt: skip
@@ -169,7 +169,7 @@ class Climb:
         model, variant = self.bench.made[made.variant.name], made.variant
         record = Record(
             self.store.key, rung.recipe, refusal, fidelity=variant.fidelity, interpreter=variant.measured_with,
-            drop=made.drop, latency=latency, memory=memory, seconds=seconds,
+            drop=made.drop, trial=made.trial, latency=latency, memory=memory, seconds=seconds,
         )  # fmt: skip
         self.store.put(name, record, model, made.evaluation)
         return self._judged(Attempt(rung.name, rung.cost, made, refusal, latency, memory, seconds=seconds))

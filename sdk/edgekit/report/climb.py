@@ -36,7 +36,9 @@ def climb_data(result: CompressResult) -> ReportData:
     least = source.metrics[result.metric] - limit if source is not None and limit is not None else None
     plot = pareto(points, result.contract.max_latency_ms, least)
     remark, contract = result.verdict.remark, result.contract.in_words()
-    return replace(data, climb=ClimbData(rows, plot, result.metric, contract, remark, result.where, HOW))
+    return replace(
+        data, climb=ClimbData(rows, plot, result.metric, contract, remark, result.where, HOW, result.chosen_by)
+    )
 
 
 def _row(number: int, attempt: Attempt, result: CompressResult) -> ClimbRow:
@@ -57,6 +59,7 @@ def _row(number: int, attempt: Attempt, result: CompressResult) -> ClimbRow:
         verdict,
         attempt is result.verdict.chosen,
         verdict == "holds",
+        attempt.trial.drop if attempt.trial else None,
     )
 
 

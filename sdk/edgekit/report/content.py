@@ -54,6 +54,7 @@ class ClimbRow:
         verdict: In words.
         chosen: Whether it ships.
         holds: Whether it holds the contract.
+        trial: Drop on the samples that choose, None where those that are measured choose.
     """
 
     number: int
@@ -70,6 +71,7 @@ class ClimbRow:
     verdict: str
     chosen: bool
     holds: bool
+    trial: float | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class ClimbData:
         remark: Why it is this rung.
         where: What latencies were measured on.
         memory: How memory was measured.
+        chosen_by: Which samples chose, in words.
     """
 
     rows: tuple[ClimbRow, ...]
@@ -93,6 +96,12 @@ class ClimbData:
     remark: str
     where: str
     memory: str
+    chosen_by: str = ""
+
+    @property
+    def tried(self) -> bool:
+        """Whether other samples chose than those that were measured."""
+        return any(r.trial is not None for r in self.rows)
 
 
 @dataclass(frozen=True)
