@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,9 @@ class Rung:
     cost: str = ""
 
 
-def rungs(model: Converted, limits: TargetLimits, context: PassContext) -> Iterator[Rung]:
+def rungs(
+    model: Converted, limits: TargetLimits, context: PassContext, memo: MutableMapping[str, Any] | None = None
+) -> Iterator[Rung]:
     """Recipes for a float model, cheapest first; the later ones are worked out when they are reached.
 
     int8 with all that was seen as ranges, then with ranges that cut off what is rare, then with biases corrected and
@@ -56,6 +59,7 @@ def rungs(model: Converted, limits: TargetLimits, context: PassContext) -> Itera
         model: The float model in the target's format.
         limits: The target's.
         context: Gives the samples for quantization calibration; without them no static int8 is offered.
+        memo: What was looked at before with this model and these samples, plain data; what is looked at now is added.
     """
     if model.precision != "fp32" or model.format not in ("onnx", "tflite"):
         return
@@ -64,7 +68,7 @@ def rungs(model: Converted, limits: TargetLimits, context: PassContext) -> Itera
     if transformer and not limits.integer_io:
         yield from _plain("dynamic", model, limits, "none")
     if "int8" in limits.precisions and context.samples is not None:
-        yield from _Int8(model, limits, context, shape).climb()
+        yield from _Int8(model, limits, context, shape, {} if memo is None else memo).climb()
     for precision in ("w8a16", "fp16"):
         if precision in limits.precisions or (precision, model.format) == ("fp16", "tflite"):
             yield from _plain(precision, model, limits, "size" if precision == "fp16" else "latency, some size")
@@ -81,8 +85,15 @@ def _plain(precision: str, model: Converted, limits: TargetLimits, cost: str) ->
 class _Int8:
     """The rungs of static int8, each built on the best settings of those below it."""
 
-    def __init__(self, model: Converted, limits: TargetLimits, context: PassContext, shape: Outline) -> None:
-        self._model, self._shape = model, shape
+    def __init__(
+        self,
+        model: Converted,
+        limits: TargetLimits,
+        context: PassContext,
+        shape: Outline,
+        memo: MutableMapping[str, Any],
+    ) -> None:
+        self._model, self._shape, self._memo = model, shape, memo
         self._context = replace(context, limits=limits)
         self._entry = recipe_for("int8", model.format, limits)[0]
         self._movable = not limits.integer_io  # an accelerator of whole numbers has no place for float layers
@@ -121,12 +132,24 @@ class _Int8:
 
     def _quality(self, settings: dict[str, Any], floats: Iterable[str] = ()) -> float | None:
         """Signal to noise (dB) of the outputs; None where the passes refuse."""
+        recipe = self._recipe(settings, floats)
+        found: float | None = self._once("quality", recipe, lambda: self._measured(recipe))
+        return found
+
+    def _measured(self, recipe: Recipe) -> float | None:
         with tempfile.TemporaryDirectory(prefix="edgekit-ladder-", dir=self._context.folder) as work:
             try:
-                made = self._applied(settings, floats, Path(work))
+                made = self._applied(recipe, Path(work))
             except ConversionError:
                 return None
             return output_sqnr(self._model, made, self._samples())
+
+    def _once(self, what: str, recipe: Recipe, look: Callable[[], Any]) -> Any:
+        """What a look at a recipe came to, from the memo where it was looked at before."""
+        key = f"{what} {json.dumps(recipe, sort_keys=True)}"
+        if key not in self._memo:
+            self._memo[key] = look()
+        return self._memo[key]
 
     def _mixed(self, tail: list[str]) -> Iterator[Rung]:
         """First and last layer in float, then more and more of those that lose most, while that brings something."""
@@ -149,20 +172,24 @@ class _Int8:
 
     def _worst(self, tail: list[str]) -> list[str]:
         """Layers by what the outputs gain when one is in float: tried on those with the largest errors of their own."""
-        with tempfile.TemporaryDirectory(prefix="edgekit-ladder-", dir=self._context.folder) as work:
-            made = self._applied(self._best, tail, Path(work))
-            errors = layer_errors(self._model, made, self._samples(), alone=True)
-        ranked = sorted(errors, key=lambda e: e.sqnr_db if e.own_sqnr_db is None else e.own_sqnr_db)
-        names = [e.name for e in ranked if e.name not in tail][:_SUSPECTS]
+        recipe = self._recipe(self._best, tail)
+        ranked = self._once("layers", recipe, lambda: self._ranked(recipe))
+        names = [name for name in ranked if name not in tail][:_SUSPECTS]
         gains = {name: self._quality(self._best, [*tail, name]) or 0.0 for name in names}
         return sorted(names, key=lambda n: -gains[n])
+
+    def _ranked(self, recipe: Recipe) -> list[str]:
+        """Layers by the errors of their own, largest first."""
+        with tempfile.TemporaryDirectory(prefix="edgekit-ladder-", dir=self._context.folder) as work:
+            errors = layer_errors(self._model, self._applied(recipe, Path(work)), self._samples(), alone=True)
+        return [e.name for e in sorted(errors, key=lambda e: e.sqnr_db if e.own_sqnr_db is None else e.own_sqnr_db)]
 
     def _samples(self) -> Iterable[Feeds]:
         assert self._context.samples is not None  # noqa: S101 - asked before
         return itertools.islice(iter(self._context.samples()), _LOOKED_AT)
 
-    def _applied(self, settings: dict[str, Any], floats: Iterable[str], folder: Path) -> Converted:
-        return apply_recipe(self._recipe(settings, floats), self._model, replace(self._context, folder=folder))
+    def _applied(self, recipe: Recipe, folder: Path) -> Converted:
+        return apply_recipe(recipe, self._model, replace(self._context, folder=folder))
 
     def _recipe(self, settings: dict[str, Any], floats: Iterable[str] = ()) -> Recipe:
         entry = {**self._entry, **settings}

@@ -4,6 +4,7 @@
 
     .edgekit/compress/KEY/             everything but the recipe: source, data, target, specification, tools, code
         rungs.json                     the rungs so far, in order
+        looked.json                    what looks at recipes came to that decided on the rungs, as what each layer loses
         start/  RECIPE/ …              one folder each: record.json, the model file, scores.npz
 
 A folder is written under another name, flushed to disk and renamed, so that it is there whole or not at all; what is
@@ -18,7 +19,7 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,7 +35,7 @@ from edgekit_runtime.errors import EdgekitError
 from edgekit_runtime.manifest import Binding
 from edgekit_runtime.plain import PlainDataError, decode, encode
 
-RECORD, MODEL, SCORES, RUNGS = "record.json", "model", "scores.npz", "rungs.json"
+RECORD, MODEL, SCORES, RUNGS, LOOKED = "record.json", "model", "scores.npz", "rungs.json", "looked.json"
 _MOST_RECORD = 16 * 2**20
 _SUFFIXES = (".onnx", ".tflite")
 T = TypeVar("T")
@@ -155,23 +156,35 @@ class Store:
 
     def rungs(self, kind: type[T]) -> list[T]:
         """The rungs that were reached."""
-        try:
-            data = json.loads(_small(self.folder / RUNGS).decode())
-            return [decode(kind, entry, "rung") for entry in data["rungs"]] if data["key"] == self.key else []
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        except (OSError, ValueError, TypeError, KeyError, RecursionError, PlainDataError):
-            self._said(f"{self.folder / RUNGS} is damaged and made again")
-            return []
+        return self._list(RUNGS, "rungs", lambda data: [decode(kind, entry, "rung") for entry in data]) or []
 
     def put_rungs(self, rungs: list[Any]) -> None:
         """Keep the rungs that were reached."""
-        content = json.dumps({"key": self.key, "rungs": [encode(r) for r in rungs]}).encode()
+        self._put_list(RUNGS, "rungs", [encode(r) for r in rungs])
+
+    def looked(self) -> MutableMapping[str, Any]:
+        """What was looked at before any rung was measured, by what was looked at; what is set is kept at once."""
+        found = self._list(LOOKED, "looked", lambda data: {str(name): _of_look(value) for name, value in data.items()})
+        return Looked(found or {}, lambda all_: self._put_list(LOOKED, "looked", all_))
+
+    def _list(self, name: str, field_: str, read: Callable[[Any], T]) -> T | None:
+        """A small file of this run, None where there is none or it is damaged, which is said."""
+        try:
+            data = json.loads(_small(self.folder / name).decode())
+            return read(data[field_]) if data["key"] == self.key else None
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, PlainDataError):
+            self._said(f"{self.folder / name} is damaged and made again")
+            return None
+
+    def _put_list(self, name: str, field_: str, data: Any) -> None:
+        content = json.dumps({"key": self.key, field_: data}).encode()
 
         def write() -> None:
-            part = self.folder / f".{RUNGS}.{os.getpid()}"
+            part = self.folder / f".{name}.{os.getpid()}"
             _flushed(part, content)
-            part.replace(self.folder / RUNGS)
+            part.replace(self.folder / name)
 
         self._try(write)
 
@@ -184,6 +197,43 @@ class Store:
             self._works = False
             self._said(f"{self.folder} cannot be written ({error.strerror or error}): this run goes on, "
                        "but one that is stopped will begin anew")  # fmt: skip
+
+
+class Looked(MutableMapping[str, Any]):
+    """A mapping that writes itself with every change.
+
+    Args:
+        found: What is in it.
+        write: Keeps all of it.
+    """
+
+    def __init__(self, found: Mapping[str, Any], write: Callable[[dict[str, Any]], None]) -> None:
+        self._found, self._write = dict(found), write
+
+    def __getitem__(self, name: str) -> Any:
+        return self._found[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._found[name] = value
+        self._write(self._found)
+
+    def __delitem__(self, name: str) -> None:
+        del self._found[name]
+        self._write(self._found)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+
+def _of_look(value: Any) -> float | list[str] | None:
+    """A figure, names in order, or nothing: all that a look comes to."""
+    names = isinstance(value, list) and all(isinstance(name, str) for name in value)
+    if value is None or names or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return value  # type: ignore[no-any-return]
+    raise PlainDataError("it holds what no look comes to")
 
 
 def key_of(parts: Mapping[str, Any]) -> str:

@@ -87,10 +87,11 @@ class Climb:
         yield from (rung for rung in known if _precision(rung) not in self._hopeless)
         left: set[str] | None = None
         more: Iterator[Rung] = iter(())
+        looked = self.store.looked()
         while True:
             if left != self._hopeless:
                 left = set(self._hopeless)
-                more = rungs(self.bench.floating, self._limits(), self.bench.context("ladder"))
+                more = rungs(self.bench.floating, self._limits(), self.bench.context("ladder"), looked)
             try:
                 rung = next(more, None)
             except (ConversionError, UsageError) as error:  # in what later rungs look at, as what each layer loses
