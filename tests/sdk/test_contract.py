@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binom
 
 from edgekit.contract.attempt import Attempt
 from edgekit.contract.contract import Contract, Figures
-from edgekit.contract.latency import Latency, in_turns
+from edgekit.contract.latency import Latency, in_turns, spread
 from edgekit.contract.memory import Memory
 from edgekit.contract.verdict import accepted, decide
 from edgekit.result import VariantResult
@@ -139,3 +142,49 @@ def test_latencies_are_ratios_of_turns_with_float():
     fast, slow = Model(0.002, clock), Model(0.008, clock)
     found = in_turns(fast, slow, [{}], "a clock", seconds=2.0, clock=lambda: clock[0])  # type: ignore[arg-type]
     assert found.ratio == pytest.approx(0.25, rel=0.35) and found.ms < found.float_ms and found.rounds >= 11
+
+
+class Busy(Model):
+    """Takes what it says times what the machine is doing besides, which is a matter of luck."""
+
+    def __init__(self, seconds: float, clock: list[float], seed: int) -> None:
+        super().__init__(seconds, clock)
+        self.luck = random.Random(seed)
+
+    def run(self, _feeds: object) -> None:
+        self.clock[0] += self.seconds * self.luck.lognormvariate(0, 0.4)
+
+
+def busy(ratio: float, seed: int, looks: int = 3) -> Latency:
+    clock = [0.0]
+    one, other = Busy(0.005 * ratio, clock, 2 * seed), Busy(0.005, clock, 2 * seed + 1)
+    return in_turns(one, other, [{}], "", seconds=1.0, looks=looks, clock=lambda: clock[0])  # type: ignore[arg-type]
+
+
+def test_on_a_busy_machine_a_rung_is_called_slower_only_if_that_is_sure():
+    """A median of ratios alone would call half of those that are as fast slower."""
+    same = [busy(1.0, seed) for seed in range(60)]
+    assert sum(found.ratio > 1 for found in same) > 15
+    assert sum(found.surely_slower for found in same) <= 2
+    assert all(found.surely_slower for found in (busy(1.6, seed) for seed in range(20)))
+
+
+def test_what_a_look_does_not_tell_is_timed_longer_up_to_a_bound():
+    clear, close = busy(3.0, 1), busy(1.0, 1)
+    once = busy(1.0, 1, looks=1)
+    assert close.low <= 1 <= close.high and close.rounds > 2 * once.rounds, "three looks"
+    assert clear.low > 1 and clear.rounds < once.rounds, "one was enough"
+    assert close.high - close.low < once.high - once.low
+    assert not attempt_of(close).slower and attempt_of(clear).slower
+
+
+def attempt_of(latency: Latency) -> Attempt:
+    return Attempt("int8", latency=latency)
+
+
+@pytest.mark.parametrize("count", [1, 5, 7, 8, 11, 20, 50, 1200])
+def test_the_interval_of_a_median_is_that_of_the_sign_test(count):
+    low, high = spread([float(n) for n in range(count)])
+    assert low + high == count - 1
+    outside = 2 * binom.cdf([low, low + 1], count, 0.5)
+    assert (low == 0 or outside[0] <= 0.01) and (outside[1] > 0.01 or high - low <= 1)

@@ -136,6 +136,7 @@ def _row(attempt: Attempt, result: CompressResult) -> dict[str, Any]:
         "latency_ms": latency.ms if latency else None,
         "float_ms": latency.float_ms if latency else None,
         "latency_ratio": latency.ratio if latency else None,
+        "latency_ratio_interval": [latency.low, latency.high] if latency else None,
         "bytes": made.bytes if made else None,
         "ram_bytes": memory.working + memory.base if memory else None,
         "ram_working_bytes": memory.working if memory else None,

@@ -49,8 +49,8 @@ class Attempt:
 
     @property
     def slower(self) -> bool:
-        """Whether it takes longer than float did in the same run."""
-        return self.rung != FLOAT and self.latency is not None and self.latency.ratio > 1
+        """Whether it surely takes longer than float did in the same run."""
+        return self.rung != FLOAT and self.latency is not None and self.latency.surely_slower
 
     @property
     def trial(self) -> Trial | None:

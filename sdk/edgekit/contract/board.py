@@ -8,13 +8,14 @@ from pathlib import Path
 from statistics import median
 
 from edgekit.contract.choice import Choice
-from edgekit.contract.latency import Latency
+from edgekit.contract.latency import Latency, spread, undecided
 from edgekit.progress import Progress
 from edgekit.result import VariantResult
 from edgekit.workbench import Workbench
 from edgekit_runtime.bundle import write_bundle
 
-_TURNS = 3
+_ALONE, _TURNS, _MOST_TURNS = 3, 5, 9
+"""Of a second each and as long again to begin; fewest for float by itself, most where they do not tell faster from slower."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,17 @@ class Board:
     def name(self) -> str:
         """For the table."""
         return self.host
+
+    def reach(self) -> None:
+        """See that it answers.
+
+        Raises:
+            RemoteError: It does not.
+        """
+        from edgekit.remote.transport import connect
+
+        with connect(self.host, self.ssh_options) as transport:
+            transport.run(["true"])
 
     def stopwatch(self, bench: Workbench) -> There:
         """What times variants of a bench there."""
@@ -74,9 +86,8 @@ class There:
         write_bundle(path, manifest, members, overwrite=True)
         times = self._times(path, [v.variant.name for v in pair])
         mine, theirs = times[-1], times[0]
-        ratios = [a / b for a, b in zip(mine, theirs, strict=True)]
-        same = len(pair) == 1
-        return Latency(median(mine), median(theirs), 1.0 if same else median(ratios), self._where, len(mine))
+        ratios = [a / b for a, b in zip(mine, theirs, strict=True)]  # each 1 where float is timed by itself
+        return Latency(median(mine), median(theirs), median(ratios), self._where, len(mine), *spread(ratios))
 
     def _times(self, path: Path, names: Sequence[str]) -> list[list[float]]:
         """Medians in milliseconds of each variant, one for each turn."""
@@ -90,9 +101,15 @@ class There:
             planned = plan(transport, path, wheelhouse=board.wheelhouse, python=board.python)
             refuse_emulated(planned.board, transport.name)
             carry_out(transport, planned)
-            for _ in range(_TURNS):
+            least = _TURNS if len(names) > 1 else _ALONE
+            while len(times[-1]) < least or (len(times[-1]) < _MOST_TURNS and _unsure(times)):
                 for place, name in enumerate(names):
                     found = measure(transport, planned, path, [f"--variant={name}", "--seconds=1"])
                     times[place].append(found.p50_ms)
             self._where = f"{board.host}: {found.measured_on}"
         return times
+
+
+def _unsure(times: Sequence[Sequence[float]]) -> bool:
+    """Whether a pair's times do not tell faster from slower; one alone has nothing to tell."""
+    return len(times) > 1 and undecided([mine / other for other, mine in zip(*times, strict=True)])

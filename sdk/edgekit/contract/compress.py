@@ -19,7 +19,7 @@ from edgekit.contract.cache import Record, Store
 from edgekit.contract.choice import Choice
 from edgekit.contract.contract import Contract
 from edgekit.contract.ladder import Climb, Stopwatch
-from edgekit.contract.latency import SECONDS, Latency, in_turns
+from edgekit.contract.latency import LOOKS, SECONDS, Latency, in_turns
 from edgekit.contract.verdict import Verdict, decide
 from edgekit.errors import DataError
 from edgekit.licences import read_licences
@@ -122,6 +122,8 @@ def _compress(plan: CompressPlan, progress: Progress, folder: Path, stack: ExitS
     where = plan.board.name if plan.board else f"{platform.machine()}, {_HERE}"
     work = Path(plan.work) if plan.work is not None else WORK
     store = Store(work, _parts(bench, where), progress.say)
+    if plan.board is not None and store.get(FLOAT) is None:
+        plan.board.reach()  # it is needed in a while: better to know now
     _start(bench, store)
     stopwatch: Stopwatch = plan.board.stopwatch(bench) if plan.board else Here(bench, where, plan.seconds)
     if plan.board is None and (unit := accelerator_of(bench.target.backends[bench.floating.format][:1])):
@@ -225,12 +227,12 @@ class Here:
     def __call__(self, result: VariantResult) -> Latency:
         """Time a variant next to float."""
         floating = self._bench.made[self._bench.floating.name]
+        same = result.variant.name == floating.name
         described = self._bench.described(floating, {})
         with self._bench.open(described) as reference, self._bench.open(result.variant) as runtime:
-            found = in_turns(runtime, reference, self._feeds, self._where, seconds=self._seconds)
-        if result.variant.name == described.name:
-            return replace(found, float_ms=found.ms, ratio=1.0)
-        return found
+            looks = 1 if same else LOOKS  # there is nothing to be told apart
+            found = in_turns(runtime, reference, self._feeds, self._where, seconds=self._seconds, looks=looks)
+        return replace(found, float_ms=found.ms, ratio=1.0, low=1.0, high=1.0) if same else found
 
 
 def _ship(

@@ -1,10 +1,15 @@
-"""How fast a variant is next to float: in turns on this machine, so that what disturbs one disturbs both."""
+"""How fast a variant is next to float: in turns on this machine, so that what disturbs one disturbs both.
+
+A median of ratios above 1 is no proof on a busy machine. So an interval is given with it, and where that does not tell
+faster from slower, both are timed again, up to `LOOKS` times as long.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import comb
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -15,10 +20,15 @@ if TYPE_CHECKING:
     from edgekit_runtime.runtime import Runtime
 
 SECONDS = 1.5
-"""For both together, after the warm-up."""
+"""For both together and one look, after the warm-up."""
 _BLOCK = 0.004
 """Seconds of one turn at least: a tiny network's inference is shorter than what the clock and the scheduler add."""
 _LEAST, _MOST = 11, 400
+"""Turns of one look."""
+LOOKS = 3
+"""How many times as long at most, where one look does not tell faster from slower."""
+_LEVEL = 0.99
+"""Of the interval: not 0.95, since several looks have several chances to be wrong."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,8 @@ class Latency:
         ratio: Median over the turns of this variant's time through float's; below 1 is faster.
         where: What was measured on, in words.
         rounds: How many turns.
+        low: Lower end of the ratio's interval, None where it is not known.
+        high: Its upper end.
     """
 
     ms: float
@@ -38,6 +50,38 @@ class Latency:
     ratio: float
     where: str
     rounds: int = 1
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def surely_slower(self) -> bool:
+        """Whether the whole interval of the ratio is above 1; the ratio itself where there is no interval."""
+        return (self.ratio if self.low is None else self.low) > 1
+
+
+def spread(ratios: Sequence[float], level: float = _LEVEL) -> tuple[float, float]:
+    """Ends of the median's interval by the sign test: no more is assumed than that turns are independent.
+
+    W. J. Conover, "Practical Nonparametric Statistics", 3rd ed. 1999, section 3.2. Of so few ratios that no interval
+    has the level (7 for 0.99), the smallest and the largest.
+
+    Args:
+        ratios: One for each turn, at least one.
+        level: How often such intervals hold the median.
+    """
+    ranked, count = sorted(ratios), len(ratios)
+    out, below = 0, 1  # how many may lie outside on either side, and how many of the 2 ** count draws have fewer
+    while 2 * below / 2**count <= 1 - level and 2 * (out + 1) < count:
+        out += 1
+        below += comb(count, out)
+    out = max(out - 1, 0)
+    return ranked[out], ranked[-1 - out]
+
+
+def undecided(ratios: Sequence[float]) -> bool:
+    """Whether the turns do not tell faster from slower."""
+    low, high = spread(ratios)
+    return low <= 1 <= high
 
 
 def in_turns(
@@ -47,6 +91,7 @@ def in_turns(
     where: str,
     *,
     seconds: float = SECONDS,
+    looks: int = LOOKS,
     clock: Clock = time.perf_counter,
 ) -> Latency:
     """Time two models in turns; who goes first changes with every turn.
@@ -56,7 +101,8 @@ def in_turns(
         floating: What it is compared with.
         feeds: Model inputs, taken in turns.
         where: This machine, in words.
-        seconds: How long.
+        seconds: How long a look is.
+        looks: How many at most, where one does not tell faster from slower.
         clock: Seconds, monotonic.
     """
     calls = {}
@@ -65,13 +111,18 @@ def in_turns(
         one = _block(runtime.run, feeds, 3, clock)
         calls[runtime] = max(1, int(_BLOCK / max(one, 1e-9)))
     times: dict[Runtime, list[float]] = {variant: [], floating: []}
-    end = clock() + seconds
-    while len(times[variant]) < _LEAST or (clock() < end and len(times[variant]) < _MOST):
-        first = len(times[variant]) % 2
-        for runtime in (variant, floating)[:: -1 if first else 1]:
-            times[runtime].append(_block(runtime.run, feeds, calls[runtime], clock))
-    ratios = [one / other for one, other in zip(times[variant], times[floating], strict=True)]
-    return Latency(1e3 * median(times[variant]), 1e3 * median(times[floating]), median(ratios), where, len(ratios))
+    ratios: list[float] = []
+    for _ in range(looks):
+        begun, end = len(ratios), clock() + seconds
+        while len(ratios) < begun + _LEAST or (clock() < end and len(ratios) < begun + _MOST):
+            first = len(ratios) % 2
+            for runtime in (variant, floating)[:: -1 if first else 1]:
+                times[runtime].append(_block(runtime.run, feeds, calls[runtime], clock))
+            ratios.append(times[variant][-1] / times[floating][-1])
+        if not undecided(ratios):
+            break
+    mine, others = 1e3 * median(times[variant]), 1e3 * median(times[floating])
+    return Latency(mine, others, median(ratios), where, len(ratios), *spread(ratios))
 
 
 def _block(call: Callable[[Feeds], object], feeds: Sequence[Feeds], count: int, clock: Clock) -> float:

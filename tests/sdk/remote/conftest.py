@@ -94,3 +94,13 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     yield server
     running.terminate()
     running.wait(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory) -> None:
+    """The cache is shared by the module's tests: wheels come from the index once."""
+    patch = pytest.MonkeyPatch()
+    if "XDG_CACHE_HOME" not in os.environ:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    yield
+    patch.undo()

@@ -6,7 +6,6 @@ import fcntl
 import getpass
 import hashlib
 import json
-import os
 import platform
 import shutil
 import socket
@@ -130,16 +129,6 @@ def test_an_answer_that_is_nonsense_is_said_so(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     with pytest.raises(RemoteError, match="answers nonsense"):
         facts.look(Local(tmp_path / "home"))
-
-
-@pytest.fixture(scope="module")
-def wheels(tmp_path_factory) -> None:
-    """The cache is shared by the module's tests: wheels come from the index once."""
-    patch = pytest.MonkeyPatch()
-    if "XDG_CACHE_HOME" not in os.environ:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-    yield
-    patch.undo()
 
 
 def test_an_environment_that_is_half_made_is_never_used(double, tmp_path, wheels):
