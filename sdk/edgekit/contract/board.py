@@ -15,7 +15,7 @@ from edgekit.workbench import Workbench
 from edgekit_runtime.bundle import write_bundle
 
 _ALONE, _TURNS, _MOST_TURNS = 3, 5, 9
-"""Of a second each and as long again to begin; fewest for float by itself, most where they do not tell faster from slower."""
+"""Of a second each and as long again to begin: for float by itself, for a pair, and for one that is not told apart."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,10 @@
 Run as a program it opens a model file, runs it and prints one JSON object: resident bytes before the interpreter was
 imported (``bare``), after (``base``), and the peak while the model was loaded and run (``peak``). Linux tells a peak
 that can be set back; elsewhere nothing is measured.
+
+Not the arena: LiteRT's Python interface (2.3, `dir(Interpreter)`) tells tensors' shapes, not where its planner placed
+them, and their sum is no arena, since tensors share memory; what XNNPACK takes over lies in a workspace of its own.
+onnxruntime tells no arena there either. A peak holds all of these, whatever the interpreter calls them.
 """
 
 from __future__ import annotations
