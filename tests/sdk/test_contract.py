@@ -175,7 +175,10 @@ def test_what_a_look_does_not_tell_is_timed_longer_up_to_a_bound():
     assert close.low <= 1 <= close.high and close.rounds > 2 * once.rounds, "three looks"
     assert clear.low > 1 and clear.rounds < once.rounds, "one was enough"
     assert close.high - close.low < once.high - once.low
-    assert not attempt_of(close).slower and attempt_of(clear).slower
+    assert not attempt_of(close).slower and attempt_of(clear).slower and not attempt_of(clear).doubt
+    doubtful = Latency(1.1, 1.0, 1.1, "here", 20, 0.9, 1.3)
+    assert "do not tell whether int8 is slower than float (0.90 to 1.30 times)" in attempt_of(doubtful).doubt
+    assert not attempt_of(Latency(0.9, 1.0, 0.9, "here", 20, 0.8, 1.3)).doubt
 
 
 def attempt_of(latency: Latency) -> Attempt:

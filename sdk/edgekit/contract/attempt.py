@@ -53,6 +53,17 @@ class Attempt:
         return self.rung != FLOAT and self.latency is not None and self.latency.surely_slower
 
     @property
+    def doubt(self) -> str:
+        """What is to be said of a rung that looks slower than float and may not be; empty for any other."""
+        found = self.latency
+        if self.rung == FLOAT or found is None or found.low is None or found.high is None:
+            return ""
+        if self.slower or found.ratio <= 1:
+            return ""
+        return (f"the times do not tell whether {self.rung} is slower than float ({found.low:.2f} to {found.high:.2f} "
+                "times): measure on a machine that is idle")  # fmt: skip
+
+    @property
     def trial(self) -> Trial | None:
         """How it stands on the samples that choose; None where those that are measured choose."""
         return self.result.trial if self.result else None

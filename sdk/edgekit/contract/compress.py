@@ -246,6 +246,8 @@ def _ship(
     """The bundle, written."""
     if verdict.remark:
         bench.mind(verdict.remark)
+    if verdict.chosen.doubt:
+        bench.mind(verdict.chosen.doubt)
     results = []
     for attempt in attempts:
         if attempt.result is None or not attempt.ships:
