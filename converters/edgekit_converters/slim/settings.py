@@ -32,7 +32,6 @@ class PruneSettings:
         heads: Whether attention heads go too.
         depth: Share of the blocks that the last step has dropped whole, besides the channels of the others: layers of
             transformers, residual blocks; those first whose loss costs the least for each millisecond they take.
-            PyTorch only.
         keep: Names of layers whose channels are left alone, besides those that hold the outputs.
         max_drop: How far the score may fall below that of the network as given.
         gain: Share of the latency a step must save to be kept.
