@@ -1,6 +1,9 @@
 """What pruning gains: a MobileNetV2 on digits and a small BERT on CLINC150's intents, both trained here from nothing.
 
-    EDGEKIT_ASSETS=... python benchmarks/pruning.py [mobilenet] [bert]
+    EDGEKIT_ASSETS=... python benchmarks/pruning.py [--folder DIR] [--untimed | --timed] [mobilenet] [bert]
+
+With a folder, what was trained is kept there by the content of what it was trained from: a run that was killed goes on
+with the epochs it has not done. `--untimed` leaves the last timing to a later run with `--timed`, in a quiet minute.
 
 Latencies are of float ONNX and TFLite on their interpreters, one thread, the network as given and the pruned one in
 turn. Steps are judged on a validation split; accuracies in the table are of the test split, which nothing else saw.
@@ -8,20 +11,24 @@ turn. Steps are judged on a validation split; accuracies in the table are of the
 
 from __future__ import annotations
 
+import argparse
+import copy
+import hashlib
 import json
-import sys
-import time
+from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, Dataset
 from trained import assets
 from transformers import BertConfig, BertForSequenceClassification, MobileNetV2Config, MobileNetV2ForImageClassification
 
 from edgekit.demo import digits
 from edgekit_converters.limits import TargetLimits
-from edgekit_converters.slim.distill import DistillSettings, distill, fine_tuner
+from edgekit_converters.slim.distill import DistillSettings, fine_tuner
 from edgekit_converters.slim.latency import Stopwatch
+from edgekit_converters.slim.module import keep, load
 from edgekit_converters.slim.prune import prune
 from edgekit_converters.slim.settings import PruneSettings
 
@@ -99,55 +106,108 @@ def sentences() -> tuple[tuple[Rows, Rows, Rows], int]:
     return (rows("train"), rows("val"), rows("test")), len(words) + 2
 
 
-def mobilenet() -> None:
+def remembered(folder: Path | None, what: object, train):
+    """`train(network, epochs)`, or its result from the folder, where the same weights were trained the same way before."""
+
+    def tune(network, epochs: int) -> None:
+        if folder is None:
+            return train(network, epochs)
+        weights = network.state_dict()
+        digest = hashlib.sha256(f"{what} {epochs}".encode())
+        for name, tensor in weights.items():
+            digest.update(name.encode() + tensor.detach().contiguous().numpy().tobytes())
+        path = folder / f"{digest.hexdigest()[:16]}.safetensors"
+        if path.exists():
+            network.load_state_dict(load_file(path))
+            return None
+        train(network, epochs)
+        save_file(
+            {n: w.detach().contiguous().clone() for n, w in network.state_dict().items()}, path.with_suffix(".new")
+        )
+        path.with_suffix(".new").replace(path)
+        return None
+
+    return tune
+
+
+def mobilenet(how: argparse.Namespace) -> None:
     train, validation, test = pictures()
     config = MobileNetV2Config(num_channels=1, image_size=SIZE, num_labels=10, classifier_dropout_prob=0.1)
     network = Logits(MobileNetV2ForImageClassification(config))
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = 0.1  # transformers writes TensorFlow's 0.997 there: statistics of the last batch alone
-    settings = PruneSettings(share=0.6, steps=2, epochs=4, speedup=2.2)
-    report("MobileNetV2 1.0@48, digits", network, (train, validation, test),
+    settings = PruneSettings(share=0.4, steps=2, epochs=5, depth=0.5, speedup=2.3)
+    report(how, "MobileNetV2 1.0@48, digits", network, (train, validation, test),
            8, DistillSettings(8, 4e-3), DistillSettings(4, 3e-3), settings)  # fmt: skip
 
 
-def bert() -> None:
+def bert(how: argparse.Namespace) -> None:
     rows, vocabulary = sentences()
     config = BertConfig(
         vocab_size=vocabulary, hidden_size=256, num_hidden_layers=4, num_attention_heads=4, intermediate_size=1024,
         max_position_embeddings=TOKENS, num_labels=INTENTS,
     )  # fmt: skip
-    settings = PruneSettings(share=0.75, steps=2, epochs=2, speedup=3.0)
-    report("BERT 4x256, 16 tokens, CLINC150 intents", Logits(BertForSequenceClassification(config)), rows,
+    settings = PruneSettings(share=0.5, steps=2, epochs=4, depth=0.5, speedup=3.0)
+    report(how, "BERT 4x256, 16 tokens, CLINC150 intents", Logits(BertForSequenceClassification(config)), rows,
            8, DistillSettings(6, 5e-4), DistillSettings(2, 3e-4), settings)  # fmt: skip
 
 
-def report(name, network, rows, batch, learn: DistillSettings, tune: DistillSettings, settings: PruneSettings) -> None:
+def report(
+    how, name, network, rows, batch, learn: DistillSettings, tune: DistillSettings, settings: PruneSettings
+) -> None:
     train, validation, test = rows
-    start = time.process_time()
-    learned = distill(network, None, train.batches(4 * batch), settings=learn)
-    print(f"{name}: losses {[round(loss, 3) for loss in learned.losses]}", flush=True)
+    folder = how.folder / name.split()[0].lower() if how.folder else None
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
     examples = tuple(i[:2] for i in train.inputs)
-    taught = fine_tuner(train.batches(4 * batch), network, tune)
-    result = prune(
-        network, examples, score=accuracy(validation), measure=Stopwatch(examples), fine_tune=taught, settings=settings
-    )
-    print(f"\n## {name}\n\n{result.table()}\n\nspared: {', '.join(result.spared) or 'none'}")
-    before, after = accuracy(test)(network), accuracy(test)(result.module)
-    print(f"test accuracy {before:.4f} -> {after:.4f} ({before - after:+.4f}) on {len(test)}")
-    for format in ("onnx", "tflite"):
+
+    def teach(teacher, given: DistillSettings):
+        return remembered(folder, given, fine_tuner(train.batches(4 * batch), teacher, given))
+
+    teach(None, learn)(network, learn.epochs)
+    print(f"\n## {name}\n", flush=True)
+    cut = None if folder is None else folder / "pruned"
+    if how.timed:
+        pruned = load(copy.deepcopy(network), examples, cut)
+        print((cut / "steps.md").read_text("utf-8"))
+    else:
+        result = prune(
+            network, examples, score=accuracy(validation), measure=Stopwatch(examples), fine_tune=teach(network, tune),
+            settings=settings,
+        )  # fmt: skip
+        pruned = result.module
+        dropped = [c.layer for c in result.cuts if not c.channels]
+        said = (
+            f"{result.table()}\n\nspared: {', '.join(result.spared) or 'none'}; dropped: {', '.join(dropped) or 'none'}"
+        )
+        print(said, flush=True)
+        if cut:
+            keep(pruned, result.cuts, examples, cut)
+            (cut / "steps.md").write_text(said, "utf-8")
+    for split, data in (("validation", validation), ("test", test)):
+        before, after = accuracy(data)(network), accuracy(data)(pruned)
+        print(f"{split} accuracy {before:.4f} -> {after:.4f} ({before - after:+.4f}) on {len(data)}")
+    for format in () if how.untimed else ("onnx", "tflite") * 2:
         watch = Stopwatch(examples, TargetLimits((format,)), seconds=3)
-        given, pruned = watch(network.eval(), result.module)
-        print(f"{format}: {given:.3f} ms -> {pruned:.3f} ms, {given / pruned:.2f} x as fast")
-    print(f"{time.process_time() - start:.0f} s of CPU", flush=True)
+        given, slim = watch(network.eval(), pruned)
+        print(f"{format}: {given:.3f} ms -> {slim:.3f} ms, {given / slim:.2f} x as fast", flush=True)
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("networks", nargs="*", help="mobilenet, bert; both if none is named")
+    parser.add_argument("--folder", type=Path, help="where what is trained is kept, so that a killed run goes on")
+    parser.add_argument("--untimed", action="store_true", help="prune, and leave the last timing to a later run")
+    parser.add_argument("--timed", action="store_true", help="only time what an earlier run left in the folder")
+    how = parser.parse_args()
+    known = {"mobilenet": mobilenet, "bert": bert}
+    if (how.timed and not how.folder) or not set(how.networks) <= set(known):
+        parser.error("--timed needs --folder; networks are mobilenet and bert")
     torch.set_num_threads(1)
-    torch.manual_seed(0)
-    wanted = sys.argv[1:] or ["mobilenet", "bert"]
-    for name in wanted:
-        {"mobilenet": mobilenet, "bert": bert}[name]()
+    for name in how.networks or known:
+        torch.manual_seed(0)
+        known[name](how)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Structured pruning of PyTorch networks: channels, neurons and attention heads that go for good.
+"""Structured pruning of PyTorch networks: channels, neurons, attention heads and whole blocks that go for good.
 
 torch-pruning (Fang et al. 2023, arXiv:2301.12900) tells which layers' channels hang together. What it tells is proven
 on every network before it is used: a cut must compute what the network computes with those channels masked.
@@ -9,9 +9,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from typing import Any
 
 from edgekit_converters.errors import ConversionError, MissingRequirement, UsageError
+from edgekit_converters.slim.depth import blocks_of, drop
 from edgekit_converters.slim.heads import Attention, attentions
 from edgekit_converters.slim.loop import Surgeon, Unit, run
 from edgekit_converters.slim.result import Cut, PruneResult, read_cuts
@@ -111,6 +113,8 @@ class TorchSurgeon(Surgeon):
             )
             if unit.channels > unit.block and not set(block.layers) & set(settings.keep):
                 found.append(unit)
+        if settings.depth:
+            found += [Unit(name, 0) for name in blocks_of(network, self.examples) if not _touches(name, settings.keep)]
         proven = []
         for unit in found:
             why = self._disproof(network, unit)
@@ -122,7 +126,9 @@ class TorchSurgeon(Surgeon):
 
     def _disproof(self, network: Any, unit: Unit) -> str:
         """Why a cut of this unit cannot be trusted; empty where it computes what the mask computes."""
-        blocks = unit.channels // unit.block
+        blocks = (
+            unit.channels // unit.block
+        )  # none for a whole block: then it goes twice, and all that is tried is a run
         channels = tuple(b * unit.block + i for b in range(0, blocks - 1, 2) for i in range(unit.block))
         try:
             want = self._run(self.masked(network, unit, channels))
@@ -157,6 +163,8 @@ class TorchSurgeon(Surgeon):
         import torch
 
         result = self.copy(network)
+        if unit.whole:
+            return drop(result, unit.layer, self.examples)
         with _graph(result, self.examples) as graph:
             group = _group(graph, result, unit.layer, channels)
             with torch.no_grad():
@@ -169,6 +177,15 @@ class TorchSurgeon(Surgeon):
         return result
 
     def cut(self, network: Any, cuts: Sequence[Cut]) -> Any:
+        for whole, run_of in groupby(cuts, key=lambda made: not made.channels):
+            if whole:
+                for made in run_of:
+                    network = drop(network, made.layer, self.examples)
+            else:
+                self._narrow(network, list(run_of))
+        return network
+
+    def _narrow(self, network: Any, cuts: Sequence[Cut]) -> None:
         names = {name for name, _ in network.named_modules()}
         blocks: dict[str, Attention] = {layer: b for b in attentions(network) for layer in b.layers}
         with _graph(network, self.examples) as graph:
@@ -178,7 +195,7 @@ class TorchSurgeon(Surgeon):
                         f"the network has no layer {made.layer!r:.80} to cut", "build it as it was trained"
                     )
                 width = _channels(network.get_submodule(made.layer))
-                if not made.channels or max(made.channels) >= width or len(set(made.channels)) >= width:
+                if max(made.channels) >= width or len(set(made.channels)) >= width:
                     raise UsageError(
                         f"layer {made.layer!r:.80} has {width} channels, which the cut does not fit",
                         "replay all cuts in their order on the network as it was before the first",
@@ -186,10 +203,10 @@ class TorchSurgeon(Surgeon):
                 _group(graph, network, made.layer, made.channels).prune(record_history=False)
                 if made.layer in blocks:
                     blocks[made.layer].settle()
-        return network
 
     def channels(self, network: Any, unit: Unit) -> int:
-        return _channels(network.get_submodule(unit.layer))
+        modules = dict(network.named_modules())
+        return _channels(modules[unit.layer]) if unit.layer in modules else 0
 
     def cost(self, network: Any) -> tuple[int, int]:
         import torch
@@ -247,6 +264,10 @@ def _group(graph: Any, network: Any, layer: str, channels: Sequence[int] | None 
 
 def _channels(layer: Any) -> int:
     return int(getattr(layer, "out_channels", 0) or getattr(layer, "out_features", 0))
+
+
+def _touches(block: str, layers: Sequence[str]) -> bool:
+    return any(layer == block or layer.startswith(f"{block}.") for layer in layers)
 
 
 def _name(graph: Any, group: Any) -> str:

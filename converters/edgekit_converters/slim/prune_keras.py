@@ -7,11 +7,13 @@ that holds the network, so in one where TensorFlow may live. What is not known s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from edgekit_converters.errors import ConversionError, UsageError
+from edgekit_converters.slim.keras_depth import shortcuts_of
 from edgekit_converters.slim.keras_spaces import MAKERS, Spaces, kind_of, spaces_of
 from edgekit_converters.slim.loop import Surgeon, Unit, run
 from edgekit_converters.slim.result import Cut, PruneResult, read_cuts
@@ -37,7 +39,7 @@ def prune(
         score: Network to how well it does on held-out data.
         measure: Networks to the milliseconds of each.
         fine_tune: (network, epochs), trains in place; networks it is given are not compiled.
-        settings: How; there are no heads here.
+        settings: How; there are no heads here, and blocks are those that an Add closes around.
 
     Raises:
         ConversionError: Nothing can be pruned; names reasons.
@@ -61,7 +63,7 @@ class KerasSurgeon(Surgeon):
     """Knows Keras 3."""
 
     def copy(self, network: Any) -> Any:
-        return _rebuilt(network, {}, {})
+        return _rebuilt(network)
 
     def units(self, network: Any, settings: PruneSettings) -> tuple[tuple[Unit, ...], dict[str, str]]:
         spaces = spaces_of(network)
@@ -79,6 +81,8 @@ class KerasSurgeon(Surgeon):
                 left[makers[0]] = why
             else:
                 found.append(unit)
+        if settings.depth:
+            found += [Unit(n, 0) for n, way in shortcuts_of(network).items() if not way.inside & set(settings.keep)]
         return tuple(found), left
 
     def _disproof(self, network: Any, unit: Unit) -> str:
@@ -112,6 +116,8 @@ class KerasSurgeon(Surgeon):
         return tuple(sorted(int(c) for c in np.argsort(values, kind="stable")[:count]))
 
     def masked(self, network: Any, unit: Unit, channels: Sequence[int]) -> Any:
+        if unit.whole:
+            return _dropped(network, unit.layer)
         spaces = spaces_of(network)
         result = self.copy(network)
         for name, repeat in spaces.takers[spaces.made[unit.layer]]:
@@ -126,6 +132,9 @@ class KerasSurgeon(Surgeon):
 
     def cut(self, network: Any, cuts: Sequence[Cut]) -> Any:
         for made in cuts:
+            if not made.channels:
+                network = _dropped(network, made.layer)
+                continue
             spaces = spaces_of(network)
             if made.layer not in spaces.made:
                 raise UsageError(
@@ -133,7 +142,7 @@ class KerasSurgeon(Surgeon):
                 )
             space = spaces.made[made.layer]
             width = spaces.width[space]
-            if not made.channels or max(made.channels) >= width or len(set(made.channels)) >= width:
+            if max(made.channels) >= width or len(set(made.channels)) >= width:
                 raise UsageError(
                     f"layer {made.layer!r:.80} has {width} channels, which the cut does not fit",
                     "replay all cuts in their order on the network as it was before the first",
@@ -144,7 +153,8 @@ class KerasSurgeon(Surgeon):
         return network
 
     def channels(self, network: Any, unit: Unit) -> int:
-        return int(_width(network.get_layer(unit.layer)))
+        found = next((layer for layer in network.layers if layer.name == unit.layer), None)
+        return 0 if found is None else _width(found)
 
     def cost(self, network: Any) -> tuple[int, int]:
         macs = 0
@@ -204,8 +214,23 @@ def _cut_one(network: Any, spaces: Spaces, space: int, channels: Sequence[int]) 
     return _rebuilt(network, widths, weights)
 
 
-def _rebuilt(network: Any, widths: Mapping[str, int], weights: Mapping[str, list[np.ndarray]]) -> Any:
-    """The network anew, some layers with another width, and with weights: those given, else as they are."""
+def _dropped(network: Any, name: str) -> Any:
+    shortcuts = shortcuts_of(network)
+    if name not in shortcuts:
+        raise UsageError(f"no residual block ends in a layer {name!r:.80}", "build the network as it was trained")
+    return _rebuilt(network, around={name: shortcuts[name].place})
+
+
+def _rebuilt(
+    network: Any,
+    widths: Mapping[str, int] = MappingProxyType({}),
+    weights: Mapping[str, list[np.ndarray]] = MappingProxyType({}),
+    around: Mapping[str, int] = MappingProxyType({}),
+) -> Any:
+    """The network anew, some layers with another width, and with weights: those given, else as they are.
+
+    Of the layers in `around` one input is passed on, and what led to the others alone is gone.
+    """
     import keras
 
     def anew(layer: Any) -> Any:
@@ -222,9 +247,15 @@ def _rebuilt(network: Any, widths: Mapping[str, int], weights: Mapping[str, list
     ends = keras.tree.map_structure(  # of the same names: exporters take them from there
         lambda t: keras.Input(batch_shape=t.shape, dtype=t.dtype, name=t._keras_history.operation.name), given
     )
-    result = keras.models.clone_model(network, input_tensors=ends, clone_function=anew)
+
+    def call(layer: Any, *inputs: Any, **named: Any) -> Any:
+        return inputs[0][around[layer.name]] if layer.name in around else layer(*inputs, **named)
+
+    passing = {"call_function": call} if around else {}  # Sequential networks take none, and have no blocks
+    result = keras.models.clone_model(network, input_tensors=ends, clone_function=anew, **passing)
+    left = {layer.name for layer in result.layers}
     for layer in network.layers:
-        if kind_of(layer) == "InputLayer":
+        if kind_of(layer) == "InputLayer" or layer.name not in left:
             continue
         result.get_layer(layer.name).set_weights(weights.get(layer.name) or layer.get_weights())
     return result

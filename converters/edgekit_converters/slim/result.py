@@ -11,11 +11,11 @@ from edgekit_converters.errors import UsageError
 
 @dataclass(frozen=True)
 class Cut:
-    """Channels taken away from a layer, and with it from all that goes together with them.
+    """Channels taken away from a layer, and with it from all that goes together with them; or a whole block.
 
     Attributes:
-        layer: Name of the layer that makes them.
-        channels: Their numbers at the time of the cut, ascending.
+        layer: Name of the layer that makes them, or of the block.
+        channels: Their numbers at the time of the cut, ascending; empty for a whole block.
     """
 
     layer: str
@@ -82,7 +82,8 @@ class PruneResult:
         macs: Its multiply-accumulates.
         steps: All steps in order.
         cuts: What was taken away, to be replayed.
-        sensitivity: Layer to the drop of the score when a trial share of its channels alone is masked.
+        sensitivity: Layer to the drop of the score when a trial share of its channels alone is masked, block to that
+            when it alone is dropped.
         spared: Layers left whole because they are the most sensitive.
         left: Layers left alone, with the reason.
     """

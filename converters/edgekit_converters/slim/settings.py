@@ -30,6 +30,8 @@ class PruneSettings:
         trial: Share that is masked in one group alone to learn how sensitive it is.
         spare: At most this share of the groups is left whole: the most sensitive ones.
         heads: Whether attention heads go too.
+        depth: Share of the blocks that the last step has dropped whole, besides the channels of the others: layers of
+            transformers, residual blocks; those first whose loss costs the least for each millisecond they take.
         keep: Names of layers whose channels are left alone, besides those that hold the outputs.
         max_drop: How far the score may fall below that of the network as given.
         gain: Share of the latency a step must save to be kept.
@@ -45,6 +47,7 @@ class PruneSettings:
     trial: float = 0.5
     spare: float = 0.2
     heads: bool = True
+    depth: float = 0.0
     keep: tuple[str, ...] = ()
     max_drop: float = 0.01
     gain: float = 0.03
@@ -60,10 +63,16 @@ class PruneSettings:
                 raise ValueError(f"{name} must lie between 0 and 1, not {getattr(self, name):g}")
         if not 0 <= self.spare < 1 or not 0 <= self.gain < 1:
             raise ValueError("spare and gain must be at least 0 and below 1")
+        if not 0 <= self.depth < 1:
+            raise ValueError(f"depth must be at least 0 and below 1, not {self.depth:g}")
         if self.channel_multiple < 1 or self.steps < 1 or self.epochs < 0 or self.retries < 0:
             raise ValueError("channel_multiple and steps must be at least 1, epochs and retries at least 0")
         if self.speedup is not None and self.speedup <= 1:
             raise ValueError(f"speedup must be above 1, not {self.speedup:g}")
+
+    def blocks(self, count: int, share: float) -> int:
+        """How many of `count` blocks are dropped in the step that takes `share` of the channels."""
+        return round(count * self.depth * share / self.share)
 
     def kept(self, channels: int, share: float, block: int = 1) -> int:
         """How many of a group's channels stay.

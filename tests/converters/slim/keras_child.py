@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -29,7 +30,7 @@ def functional():
     y = L.ReLU(6.0)(L.BatchNormalization(name="norm")(y))
     y = L.DepthwiseConv2D(3, padding="same", name="depth")(y)
     y = L.Activation("hard_swish")(L.BatchNormalization(name="second")(y))
-    x = L.Add()([x, L.Conv2D(16, 1, name="reduce")(y)])
+    x = L.Add(name="joined")([x, L.Conv2D(16, 1, name="reduce")(y)])
     x = L.MaxPooling2D(2)(L.SeparableConv2D(24, 3, activation="relu", name="separable")(x))
     x = L.Dense(32, activation="relu", name="dense")(L.Dropout(0.2)(L.Flatten()(x)))
     network = keras.Model(i, L.Dense(5, activation="softmax", name="head")(x))
@@ -112,6 +113,20 @@ def main() -> None:
         found[f"difference {importance}"] = float(
             np.abs(cut.module.predict(PICTURES, verbose=0) - network.predict(PICTURES, verbose=0)).max()
         )
+
+    settings = PruneSettings(steps=1, depth=0.9, keep=("stem", "separable", "dense"))
+    kept = prune(functional(), score=same, measure=by_macs, settings=replace(settings, keep=("expand",)))
+    found["kept"] = [c.layer for c in kept.cuts]
+    cut = prune(functional(), score=same, measure=by_macs, settings=settings)
+    found["dropped"] = [[c.layer, len(c.channels)] for c in cut.cuts]
+    found["gone"] = sorted({n.name for n in functional().layers} - {n.name for n in cut.module.layers})
+    again = replay(functional(), [c.plain() for c in cut.cuts])
+    shallow = functional()
+    around = keras.Model(shallow.input, shallow.get_layer("separable").output)  # by hand: the branch adds nothing
+    kernel, bias = around.get_layer("reduce").get_weights()
+    around.get_layer("reduce").set_weights([kernel * 0, bias * 0])
+    wanted = shallow.predict(PICTURES, verbose=0)
+    found["without"] = [float(np.abs(n.predict(PICTURES, verbose=0) - wanted).max()) for n in (cut.module, again)]
 
     cut = prune(sequential(), score=same, measure=by_macs, settings=PruneSettings(steps=1))
     found["sequential"] = [type(cut.module).__name__, *[w for w in widths(cut.module).values() if w]]

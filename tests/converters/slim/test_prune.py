@@ -10,8 +10,9 @@ import torch
 
 from edgekit_converters.errors import ConversionError, SourceError, UsageError
 from edgekit_converters.limits import TargetLimits
+from edgekit_converters.slim.depth import blocks_of
 from edgekit_converters.slim.latency import Stopwatch
-from edgekit_converters.slim.loop import most_sensitive
+from edgekit_converters.slim.loop import Unit, cheapest_first, most_sensitive
 from edgekit_converters.slim.module import keep, load
 from edgekit_converters.slim.prune import TorchSurgeon, prune, replay
 from edgekit_converters.slim.result import Cut, read_cuts
@@ -210,7 +211,14 @@ def test_refusals():
     for bad in ({"layer": "a"}, {"layer": 1, "channels": []}, {"layer": "a", "channels": [True]}):
         with pytest.raises(UsageError, match="cut 0 is not"):
             read_cuts([bad])
-    for wrong in ({"share": 1.0}, {"importance": "random"}, {"steps": 0}, {"speedup": 0.5}, {"spare": 1.0}):
+    for wrong in (
+        {"share": 1.0},
+        {"importance": "random"},
+        {"steps": 0},
+        {"speedup": 0.5},
+        {"spare": 1.0},
+        {"depth": 1.0},
+    ):
         with pytest.raises(ValueError, match="must"):
             PruneSettings(**wrong)
 
@@ -244,3 +252,84 @@ def test_the_stopwatch_times_on_the_interpreter_that_ships(format):
     small, large = watch(Wide(4), wide)
     assert 0 < small < large, "a thousand times the work takes longer"
     assert wide.training, "the mode is as it was"
+
+
+class Deep(torch.nn.Module):
+    """Residual blocks in a list, one of which changes the width."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = torch.nn.Conv2d(3, 16, 3, 2, 1)
+        self.blocks = torch.nn.ModuleList([Block(16, 16), Block(16, 32), Block(32, 32), Block(32, 32)])
+        self.head = torch.nn.Linear(32, 5)
+
+    def forward(self, x):
+        x = self.stem(x)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(x.mean((2, 3)))
+
+
+class Block(torch.nn.Module):
+    def __init__(self, given, made):
+        super().__init__()
+        self.one, self.two = torch.nn.Conv2d(given, 24, 1), torch.nn.Conv2d(24, made, 1)
+        self.around = given == made
+
+    def forward(self, x):
+        y = self.two(torch.relu(self.one(x)))
+        return x + y if self.around else y
+
+
+def test_blocks_that_do_nothing_are_dropped_first_and_the_function_stays(tmp_path):
+    network = seeded(Deep)
+    with torch.no_grad():
+        for number in (0, 3):
+            network.blocks[number].two.weight.zero_()
+            network.blocks[number].two.bias.zero_()
+    wanted = network(*PICTURE).detach()
+
+    def score(candidate):
+        with torch.no_grad():
+            return -float((candidate(*PICTURE) - wanted).abs().mean())
+
+    others = ("stem", "blocks.1.one", "blocks.1.two", "blocks.2.one")
+    settings = PruneSettings(steps=1, depth=0.9, keep=others, max_drop=1e-5)
+    result = prune(network, PICTURE, score=score, measure=by_macs(PICTURE), settings=settings)
+    assert set(result.sensitivity) >= {"blocks.0", "blocks.3"} and "blocks.1" not in result.sensitivity
+    assert {c.layer for c in result.cuts if not c.channels} == {"blocks.0", "blocks.3"}
+    assert result.speedup > 1.3
+    torch.testing.assert_close(result.module(*PICTURE), wanted, rtol=1e-5, atol=1e-6)
+    keep(result.module, result.cuts, PICTURE, tmp_path)
+    torch.testing.assert_close(load(seeded(Deep, seed=1), PICTURE, tmp_path)(*PICTURE), wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_blocks_go_by_what_they_cost_for_each_millisecond():
+    network, surgeon = seeded(Deep), TorchSurgeon(PICTURE)
+    blocks = [Unit(name, 0) for name in blocks_of(network, PICTURE)]
+    assert [b.layer for b in blocks] == ["blocks.0", "blocks.2", "blocks.3"]
+    drops = {"blocks.0": 0.010, "blocks.2": 0.012, "blocks.3": 0.012}
+    taken = {"blocks.0": 1.0, "blocks.2": 4.0, "blocks.3": 0.0}  # the last saves nothing
+
+    def measure(whole, candidate):
+        gone = next(n for n, m in candidate.blocks.named_children() if not isinstance(m, Block))
+        return 10.0, 10.0 - taken[f"blocks.{gone}"]
+
+    order = cheapest_first(surgeon, network, blocks, drops, measure)
+    assert [b.layer for b in order] == ["blocks.2", "blocks.0", "blocks.3"]
+
+
+def test_layers_of_bert_are_dropped_and_come_back_from_the_cuts():
+    network = bert().eval()
+    settings = PruneSettings(steps=1, depth=0.5)
+    result = prune(network, TOKENS, score=same, measure=by_macs(TOKENS), settings=settings)
+    dropped = [c.layer for c in result.cuts if not c.channels]
+    assert len(dropped) == 1 and dropped[0].startswith("network.bert.encoder.layer.")
+    assert result.speedup > 2.5, "half of the layers, and the other half narrowed"
+    again = replay(bert(), TOKENS, [c.plain() for c in result.cuts])
+    again.load_state_dict(result.module.state_dict())
+    torch.testing.assert_close(again.eval()(*TOKENS), result.module(*TOKENS))
+    whole = prune(network, TOKENS, score=same, measure=by_macs(TOKENS), settings=PruneSettings(steps=1))
+    assert all(c.channels for c in whole.cuts), "blocks go only where they are asked for"
+    with pytest.raises(UsageError, match="no block 'network.classifier'"):
+        replay(bert(), TOKENS, [Cut("network.classifier", ())])

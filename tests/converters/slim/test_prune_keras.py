@@ -38,6 +38,13 @@ def test_channels_that_nothing_takes_go_first_and_the_function_stays(found, impo
     assert found[f"dead {importance}"] and found[f"difference {importance}"] < 1e-5
 
 
+def test_a_residual_block_is_dropped_and_what_goes_around_it_stays(found):
+    assert found["dropped"] == [["joined", 0]]
+    assert found["kept"] and "joined" not in found["kept"], "a block with a layer to be kept stays"
+    assert {"joined", "expand", "depth", "reduce"} <= set(found["gone"]) and "stem" not in found["gone"]
+    assert max(found["without"]) < 1e-5
+
+
 def test_sequential_networks_stay_sequential(found):
     assert found["sequential"] == ["Sequential", 8, 16, 3]
 
