@@ -187,7 +187,7 @@ _SMALL = """
 import sys, numpy as np, keras
 keras.utils.set_random_seed(0)
 arrays = np.load(sys.argv[1])
-x, y = arrays["x_train"].reshape(-1, 32, 32, 1) / 255.0, arrays["y_train"]
+x, y = arrays["x_train"].reshape(-1, 32, 32, 1) / 255.0, arrays["y_train"].astype("int64")
 model = keras.applications.MobileNetV3Small((32, 32, 1), weights=None, classes=10, include_preprocessing=False)
 for layer in model.layers:
     if isinstance(layer, keras.layers.BatchNormalization):
