@@ -48,7 +48,7 @@ class _Static(Pass):
     per_channel: bool = True
     exclude: tuple[str, ...] = ()
     equalise: bool = False
-    correct_biases: bool = False
+    correct_biases: bool = True
 
     bits: ClassVar[int]
 
