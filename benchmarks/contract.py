@@ -229,14 +229,14 @@ _SMALL = """
 import sys, numpy as np, keras
 keras.utils.set_random_seed(0)
 arrays = np.load(sys.argv[1])
-x, y = arrays["x_train"].reshape(-1, 32, 32, 1) / 255.0, arrays["y_train"].astype("int64")
+x, y = arrays["x_train"].reshape(-1, 32, 32, 1) / 255.0, arrays["y_train"]
 model = keras.applications.MobileNetV3Small((32, 32, 1), weights=None, classes=10, include_preprocessing=False)
 for layer in model.layers:
     if isinstance(layer, keras.layers.BatchNormalization):
         layer.momentum = 0.9  # there are few steps
 steps = 25 * (len(x) // 64)
 rate = keras.optimizers.schedules.CosineDecay(3e-3, steps)
-model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", ["accuracy"])
+model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy")
 model.fit(x, y, batch_size=64, epochs=25, verbose=0)
 model.save(sys.argv[2])
 """
