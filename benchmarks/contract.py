@@ -63,7 +63,7 @@ def fitted(path: Path, model: Any, x: np.ndarray, y: np.ndarray, epochs: int, ra
             optimizer.step()
             schedule.step()
     model.eval()
-    torch.export.save(torch.export.export(model, (inputs[:1],)), str(path))
+    torch.export.save(torch.export.export(model, (inputs[:1].clone(),)), str(path))
     return path
 
 

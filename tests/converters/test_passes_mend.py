@@ -218,6 +218,19 @@ def test_constants_behind_the_flatbuffer_are_taken_inside(tflite_file, tmp_path)
     assert np.array_equal(*answers_of)
 
 
+def test_a_layer_that_is_left_in_float_keeps_its_weights_on_the_interpreter(tmp_path):
+    """onnxruntime would round them with one scale for all channels, between whole numbers on both sides."""
+    factors = np.ones(8)
+    factors[3] = 1e-3  # loud in the middle layer's weights
+    model = chain(tmp_path / "net.onnx", factors)
+    middle = outline(model).weighted[1]
+    quality = []
+    for exclude in ([], [middle]):
+        made = apply_recipe([{"pass": "onnx-int8", "exclude": exclude}], model, context(tmp_path, 16))
+        quality.append(output_sqnr(model, made, context(tmp_path, seed=2).samples()))
+    assert quality[1] > quality[0] - 1
+
+
 def detector(path) -> Converted:
     """A head that joins boxes in 0..640 with scores in 0..1, as YOLO's exports do."""
     constants = {
