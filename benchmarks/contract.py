@@ -9,11 +9,13 @@ this machine. FOLDER keeps models and attempts; what is there is not made again.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import wave
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,8 +42,12 @@ Settings = dict[str, Any]
 # -- torch, trained here ----------------------------------------------------------------------------------------------
 
 
-def fitted(path: Path, model: Any, x: np.ndarray, y: np.ndarray, epochs: int, rate: float = 2e-3) -> Path:
-    """Train a module on arrays with Adam and one cycle, and save it as an exported program."""
+def fitted(path: Path, model: Any, x: np.ndarray, y: np.ndarray, epochs: int, rate: float = 2e-3,
+           vary: Callable[[Any], Any] = lambda batch: batch) -> Path:  # fmt: skip
+    """Train a module on arrays with Adam and one cycle, and save it as an exported program.
+
+    `vary` makes another batch of a batch.
+    """
     import torch
 
     torch.manual_seed(SEED)
@@ -51,13 +57,13 @@ def fitted(path: Path, model: Any, x: np.ndarray, y: np.ndarray, epochs: int, ra
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, epochs * batches)
     for _ in range(epochs):
         for some in torch.randperm(len(x)).split(64):
-            loss = torch.nn.functional.cross_entropy(model(inputs[some]), targets[some])
+            loss = torch.nn.functional.cross_entropy(model(vary(inputs[some])), targets[some])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
     model.eval()
-    torch.export.save(torch.export.export(model, (inputs[:1],)), str(path))
+    torch.export.save(torch.export.export(model, (inputs[:1].clone(),)), str(path))
     return path
 
 
@@ -83,7 +89,11 @@ def ds_cnn() -> Any:
 
 
 def keywords(folder: Path) -> Settings:
-    """60 wavs a word: 40 train and calibrate, 20 measure."""
+    """60 wavs a word: 40 train and calibrate, 20 measure.
+
+    The published network was trained on some 3,000 a word and has 0.90 on these. Here each of the 40 is heard 24 times
+    at another speed, shifted, louder or softer, with noise of the silent ones under it.
+    """
     origin = assets() / "data/speech_commands_test60"
     for word in WORDS:
         for number, file in enumerate(sorted((origin / word).iterdir())):
@@ -95,9 +105,41 @@ def keywords(folder: Path) -> Settings:
     if not model.is_file():
         specification, data = audio_specification("kws-mfcc"), open_dataset(str(folder / "wavs"))
         heard = data.split("train")
-        x = np.stack([specification.preprocess(s.load(), Context()) for s in heard])
-        fitted(model, ds_cnn(), x, np.array([s.label for s in heard]), epochs=40)
+        waves, labels = [wave_of(s.load()) for s in heard], np.array([s.label for s in heard])
+        noise = np.concatenate([waves[i] for i in np.flatnonzero(labels == data.labels.index("_silence_"))])
+        random = np.random.default_rng(SEED)
+        spoken = [*waves, *(varied(w, noise, random) for _ in range(24 - 1) for w in waves)]
+        x = np.stack([specification.preprocess(w, Context()) for w in spoken])
+        fitted(model, ds_cnn(), x, np.tile(labels, 24), epochs=20, vary=masked)
     return {"model": str(model), "data": str(folder / "wavs"), "preprocess": "kws-mfcc"}
+
+
+def wave_of(content: bytes) -> np.ndarray:
+    """A second of a 16-bit wav in -1..1."""
+    with wave.open(io.BytesIO(content)) as file:
+        values = np.frombuffer(file.readframes(16_000), np.int16)
+    return np.pad(values, (0, 16_000 - len(values))).astype(np.float32) / 32_768
+
+
+def varied(given: np.ndarray, noise: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """The same word at another speed, up to 0.1 s earlier or later, at another loudness, with noise under it."""
+    count = len(given)
+    read = np.interp(np.arange(0, count, random.uniform(0.88, 1.14))[:count], np.arange(count), given)
+    padded = np.pad(read, (1600, count - len(read) + 1600))
+    start, place = random.integers(3200), random.integers(len(noise) - count)
+    loud = padded[start : start + count] * random.uniform(0.5, 1.6)
+    return np.clip(loud + noise[place : place + count] * random.uniform(), -1, 1).astype(np.float32)
+
+
+def masked(batch: Any) -> Any:
+    """SpecAugment (Park et al. 2019): a stretch of time and of frequencies taken out, the same ones for a batch."""
+    import torch
+
+    batch = batch.clone()
+    for axis, longest in ((1, 6), (2, 2)):
+        length = int(torch.randint(longest + 1, ()))
+        batch.narrow(axis, int(torch.randint(batch.shape[axis] - length + 1, ())), length).zero_()
+    return batch
 
 
 def sensors(folder: Path) -> Settings:
@@ -194,7 +236,7 @@ for layer in model.layers:
         layer.momentum = 0.9  # there are few steps
 steps = 25 * (len(x) // 64)
 rate = keras.optimizers.schedules.CosineDecay(3e-3, steps)
-model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", ["accuracy"])
+model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy")
 model.fit(x, y, batch_size=64, epochs=25, verbose=0)
 model.save(sys.argv[2])
 """

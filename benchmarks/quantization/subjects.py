@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from hardswish import digits
 from PIL import Image
 from trained import link
 
+from edgekit import ExportPlan
 from edgekit.data import open_dataset
 from edgekit.feeding import feeds
+from edgekit.workbench import workbench
 from edgekit_converters.limits import TargetLimits
 from edgekit_converters.passes.tflite_file import TfliteFile
 from edgekit_converters.recipe import Converted, Feeds
@@ -24,8 +27,8 @@ from edgekit_runtime.specification.presets import audio_specification
 
 WORDS = ["down", "go", "left", "no", "off", "on", "right", "stop", "up", "yes", "_silence_", "_unknown_"]
 LIMITS = TargetLimits(("tflite", "onnx"), channels_last=True)
-Judge = Callable[[Sequence[np.ndarray], Sequence[np.ndarray]], float]
-"""(answers of the quantized model, those of the float one) to a share of 1."""
+Judge = Callable[[Sequence[np.ndarray], Sequence[np.ndarray], Sequence[int]], float]
+"""(answers of the quantized model, those of the float one, which test samples they are to) to a share of 1."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +61,19 @@ class Subject:
 
 def accuracy(labels: Sequence[int]) -> Judge:
     """Share of right answers."""
-    return lambda found, _given: float(np.mean([f.argmax() == label for f, label in zip(found, labels, strict=True)]))
+
+    def judge(found: Sequence[np.ndarray], _given: Sequence[np.ndarray], places: Sequence[int]) -> float:
+        return float(np.mean([f.argmax() == labels[place] for f, place in zip(found, places, strict=True)]))
+
+    return judge
 
 
-def agreement(found: Sequence[np.ndarray], given: Sequence[np.ndarray]) -> float:
+def agreement(found: Sequence[np.ndarray], given: Sequence[np.ndarray], _places: Sequence[int] = ()) -> float:
     """Share of answers that are the float model's."""
     return float(np.mean([f.argmax() == g.argmax() for f, g in zip(found, given, strict=True)]))
 
 
-def boxes(found: Sequence[np.ndarray], given: Sequence[np.ndarray]) -> float:
+def boxes(found: Sequence[np.ndarray], given: Sequence[np.ndarray], _places: Sequence[int] = ()) -> float:
     """Detections (cell and class, FastestDet's score above 0.3) in common, over those of either."""
     both = [(_detections(f), _detections(g)) for f, g in zip(found, given, strict=True)]
     return sum(len(f & g) for f, g in both) / max(sum(len(f | g) for f, g in both), 1)
@@ -148,6 +155,27 @@ def mnist(assets: Path, folder: Path) -> Subject:
 
     tests = given(data["test"])
     return Subject("CNN (MNIST)", floating, given(data["train"][:60]), tests, accuracy(data["test_labels"]), "accuracy")
+
+
+def own(title: str, format: str, folder: Path, settings: Mapping[str, Any], keras: Path | None = None) -> Subject:
+    """A network trained here; 200 samples of its training split calibrate, as in an export, its test split judges.
+
+    Args:
+        title: In the table.
+        format: To lower it to.
+        folder: For files.
+        settings: Of an export: `model`, `data` and so on.
+        keras: The Keras file, where there is one.
+    """
+    plan = ExportPlan(target="pi5", format=format, output=str(folder / "unused.edgekit"), **settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    with workbench(plan) as bench:
+        floating = replace(bench.floating, path=folder / bench.floating.path.name)
+        floating.path.write_bytes(bench.floating.path.read_bytes())
+        held = bench.material.evaluation
+        tests = [feeds(bench.specification, bench.source.inputs, [s]) for s in held]
+        given = list(bench.calibration_feeds())
+    return Subject(title, floating, given, tests, accuracy([s.label or 0 for s in held]), "accuracy", keras)
 
 
 def fastestdet(assets: Path, folder: Path) -> Subject:

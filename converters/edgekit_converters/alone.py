@@ -95,6 +95,7 @@ def cut_onnx(path: Path, known: set[str], codes: Mapping[str, str] | None = None
     import onnx
 
     model = onnx.load(str(path))
+    kinds = {v.name: v.type.tensor_type.elem_type for v in onnx.shape_inference.infer_shapes(model).graph.value_info}
     produced = {o for n in model.graph.node if n.op_type != "DequantizeLinear" for o in n.output}
     wires: dict[str, tuple[str, Steps | None]] = {i.name: (i.name, None) for i in model.graph.input}
     for node in model.graph.node:
@@ -104,7 +105,7 @@ def cut_onnx(path: Path, known: set[str], codes: Mapping[str, str] | None = None
                 continue
             if plain not in wires:
                 wires[plain] = (CUT + plain, None)
-                tensor = onnx.TypeProto.Tensor(elem_type=onnx.TensorProto.FLOAT)
+                tensor = onnx.TypeProto.Tensor(elem_type=kinds.get(name) or onnx.TensorProto.FLOAT)
                 model.graph.input.append(onnx.ValueInfoProto(name=CUT + plain, type=onnx.TypeProto(tensor_type=tensor)))
             node.input[place] = CUT + plain
     tap = OnnxTap(model)

@@ -21,7 +21,7 @@ from edgekit_converters.passes.equalise_tflite import equalise_tflite
 from edgekit_converters.passes.ladder import rungs
 from edgekit_converters.passes.onnx_file import prepare
 from edgekit_converters.passes.outline import outline
-from edgekit_converters.passes.tflite_file import TfliteFile
+from edgekit_converters.passes.tflite_file import TfliteFile, inline
 from edgekit_converters.recipe import Converted, PassContext
 from edgekit_converters.registry import conversion, load_source
 from edgekit_converters.sensitivity import layer_errors, output_sqnr
@@ -180,6 +180,55 @@ def test_correcting_biases_of_tflite_takes_back_the_mean_shift(tflite_file, tmp_
             assert bindings.outputs[0].dtype == "float32"
         means[correct] = float(np.abs(sums[1] - sums[0]).mean())
     assert means[True] < means[False]
+
+
+def test_one_broken_sample_does_not_move_the_biases(tmp_path):
+    model = chain(tmp_path / "net.onnx")
+    samples = list(context(tmp_path, 32).samples())
+    broken = [*samples[:-1], {name: value * 1e4 for name, value in samples[-1].items()}]
+    moved = []
+    for some in (samples, broken):
+        # ranges by percentile clip the broken one, which would shift the mean of everything
+        recipe = [{"pass": "onnx-int8", "method": "percentile", "percentile": 90.0}]
+        made = apply_recipe(recipe, model, PassContext(LIMITS, tmp_path, lambda some=some: some))
+        moved.append(output_sqnr(model, made, samples[:8]))
+    assert moved[1] > moved[0] - 3
+
+
+def test_constants_behind_the_flatbuffer_are_taken_inside(tflite_file, tmp_path):
+    """ai-edge-quantizer leaves them there, where the schema's own reader and older interpreters do not look."""
+    source = load_source(SourceRequest(str(tflite_file)))
+    model = conversion("tflite", "tflite")(source, tmp_path, LIMITS)
+    file = TfliteFile(model.path)
+    largest = max((b for b in file.model.buffers if b.data is not None), key=lambda b: len(b.data))
+    weight = bytes(bytearray(largest.data))
+    largest.data, largest.offset, largest.size = None, 1, 1  # the head becomes as long as with the real ones
+    largest.offset, largest.size = -(-len(file.content()) // 16) * 16, len(weight)
+    (tmp_path / "outside.tflite").write_bytes(file.content().ljust(largest.offset, b"\0") + weight)
+    inline(tmp_path / "outside.tflite")
+    buffers = TfliteFile(tmp_path / "outside.tflite").model.buffers
+    assert not any(b.offset or b.size for b in buffers)
+    assert weight in [bytes(bytearray(b.data)) for b in buffers if b.data is not None]
+    sample = calibration(1, tuple(1 if e == -1 else e for e in source.inputs[0].shape), source.inputs[0].name)[0]
+    answers_of = []
+    for path in (model.path, tmp_path / "outside.tflite"):
+        session = open_model(path, "tflite")
+        answers_of.append(session.run(list(sample.values()))[0])
+        session.close()
+    assert np.array_equal(*answers_of)
+
+
+def test_a_layer_that_is_left_in_float_keeps_its_weights_on_the_interpreter(tmp_path):
+    """onnxruntime would round them with one scale for all channels, between whole numbers on both sides."""
+    factors = np.ones(8)
+    factors[3] = 1e-3  # loud in the middle layer's weights
+    model = chain(tmp_path / "net.onnx", factors)
+    middle = outline(model).weighted[1]
+    quality = []
+    for exclude in ([], [middle]):
+        made = apply_recipe([{"pass": "onnx-int8", "exclude": exclude}], model, context(tmp_path, 16))
+        quality.append(output_sqnr(model, made, context(tmp_path, seed=2).samples()))
+    assert quality[1] > quality[0] - 1
 
 
 def detector(path) -> Converted:

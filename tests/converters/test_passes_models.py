@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections import Counter
 from dataclasses import replace
 
@@ -11,6 +12,10 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from skl2onnx import to_onnx
+from sklearn.datasets import load_iris
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.neural_network import MLPClassifier
 
 from edgekit_converters.errors import ConversionError, UsageError
 from edgekit_converters.files import open_model
@@ -259,6 +264,36 @@ def test_a_wrong_recipe_is_bad_usage(tmp_path, recipe, match):
     model = written(conv_graph(), tmp_path / "net.onnx", (1, 3, 12, 12))
     with pytest.raises(UsageError, match=match):
         apply_recipe(recipe, model, PassContext(LIMITS, tmp_path))
+
+
+def test_a_classic_model_says_in_words_that_there_is_nothing_to_quantize(tmp_path):
+    x, y = load_iris(return_X_y=True)
+    forest = RandomForestClassifier(3, random_state=0).fit(x, y)
+    model = _classic(forest, x, tmp_path)
+    for precision in ("int8", "w8a16"):
+        recipe = recipe_for(precision, "onnx", LIMITS)
+        with pytest.raises(ConversionError, match="nothing to quantize in a model of TreeEnsembleClassifier"):
+            apply_recipe(recipe, model, PassContext(LIMITS, tmp_path, samples_of(x.astype(np.float32), "X")))
+
+
+def test_a_network_with_whole_numbers_between_its_layers_has_its_biases_corrected(tmp_path):
+    """scikit-learn's perceptron looks its label up by an index that it computes."""
+    x, y = load_iris(return_X_y=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        perceptron = MLPClassifier((8,), max_iter=200, random_state=0).fit(x, y)
+    model = _classic(perceptron, x, tmp_path)
+    made = apply_recipe(
+        [{"pass": "onnx-int8"}], model, PassContext(LIMITS, tmp_path, samples_of(x.astype(np.float32), "X"))
+    )
+    assert made.precision == "int8" and made.path.exists()
+
+
+def _classic(model, x, folder) -> Converted:
+    proto = to_onnx(model, x[:1].astype(np.float32), options={"zipmap": False}, target_opset=17)
+    onnx.save(proto, str(folder / "classic.onnx"))
+    outputs = (Binding("label", "label", (-1,), "int64"), Binding("probabilities", "probabilities", (-1, 3)))
+    return Converted(folder / "classic.onnx", "onnx", "fp32", (Binding("X", "X", (-1, x.shape[1])),), outputs)
 
 
 def test_precisions_that_do_not_exist_for_a_format_or_target():

@@ -22,20 +22,48 @@ _WEIGHTED = {"Conv": 1, "Gemm": 1, "MatMul": -1}
 _TFLITE_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
+_ENOUGH = 64
+"""Samples whose means are taken: a mean over places and samples is settled long before ranges are."""
+_GROUPS = 8
+"""That these are put into."""
+
+
+def _some(feeds: Sequence[Mapping[str, np.ndarray]]) -> list[Mapping[str, np.ndarray]]:
+    """`_ENOUGH` of the samples, spread over all."""
+    return [feeds[i] for i in np.unique(np.linspace(0, len(feeds) - 1, min(_ENOUGH, len(feeds))).astype(int))]
+
+
 class _Shift:
-    """Running mean of a difference, channel by channel."""
+    """Mean of a difference, channel by channel: the median over groups, so that one broken sample moves nothing."""
 
     def __init__(self) -> None:
-        self._sum: np.ndarray | None = None
-        self._count = 0
+        self._groups: dict[int, tuple[np.ndarray, int]] = {}
 
-    def add(self, quantized: np.ndarray, floating: np.ndarray, axis: int) -> None:
+    def add(self, group: int, quantized: np.ndarray, floating: np.ndarray, axis: int) -> None:
         rows = np.moveaxis(quantized.astype(np.float64) - floating, axis, -1).reshape(-1, floating.shape[axis])
-        self._sum = rows.sum(0) if self._sum is None else self._sum + rows.sum(0)
-        self._count += len(rows)
+        total, count = self._groups.get(group, (0.0, 0))
+        self._groups[group] = (total + rows.sum(0), count + len(rows))
 
     def mean(self) -> np.ndarray:
-        return np.zeros(0) if self._sum is None else np.asarray(self._sum / self._count)
+        if not self._groups:
+            return np.zeros(0)
+        return np.asarray(np.median([total / count for total, count in self._groups.values()], axis=0))
+
+
+class _Means:
+    """Running means of tensors by name, each over its samples alone."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, np.ndarray] = {}
+        self._count = 0
+
+    def add(self, tensors: Mapping[str, np.ndarray]) -> None:
+        self._count += 1
+        for name, values in tensors.items():
+            self._sums[name] = self._sums[name] + values if name in self._sums else values.astype(np.float64)
+
+    def result(self) -> dict[str, np.ndarray]:
+        return {name: (total / self._count).astype(np.float32) for name, total in self._sums.items()}
 
 
 def correct_onnx(floating: Path, quantized: Path, feeds: Sequence[Mapping[str, np.ndarray]]) -> int:
@@ -58,12 +86,12 @@ def correct_onnx(floating: Path, quantized: Path, feeds: Sequence[Mapping[str, n
     model = onnx.load(str(quantized))
     nodes = [n for n in model.graph.node if n.name in before and len(n.input) > 2 and n.input[2]]
     shifts = {node.name: _Shift() for node in nodes}
-    for feed in feeds:
+    for number, feed in enumerate(_some(feeds)):
         floats = given.run(feed)
         wholes = apart.run(floats, rounded=False)
         for node in nodes:
             name = node.output[0].removesuffix("_QuantizeLinear_Input")
-            shifts[node.name].add(wholes[name], floats[before[node.name]], _WEIGHTED[node.op_type])
+            shifts[node.name].add(number % _GROUPS, wholes[name], floats[before[node.name]], _WEIGHTED[node.op_type])
     constants = {t.name: t for t in model.graph.initializer}
     makers = {n.output[0]: n for n in model.graph.node if n.op_type == "DequantizeLinear"}
     corrected = 0
@@ -106,17 +134,29 @@ def correct_tflite(floating: Path, quantized: Path, feeds: Sequence[Mapping[str,
     whole, twin = TfliteFile(quantized), TfliteFile(floating)
     if len(twin.model.subgraphs) != 1:
         return 0
-    layers = _quantized_layers(whole)
+    real = {  # weights that are whole numbers in the float file already lose nothing
+        twin.name(o.outputs[0])
+        for o in twin.graph.operators
+        if twin.op(o) in _TFLITE_WEIGHTED and twin.constant(int(o.inputs[1])) is not None
+    }
+    layers = {name: layer for name, layer in _quantized_layers(whole).items() if name in real}
+    if not layers:
+        return 0
     given = TfliteTap(floating.read_bytes())
     steps = open_tap(quantized, "tflite").scales
     sums, rounded = _bare_layers(TfliteFile(floating), {}), _bare_layers(twin, layers)
     shifts = {name: _Shift() for name in layers}
-    for feed in feeds:
-        floats = given.run(feed)
-        exact = sums.run({name: floats[name.removeprefix(CUT)] for name in sums.inputs})
-        coarse = rounded.run({name: _as_stored(name.removeprefix(CUT), floats, steps) for name in rounded.inputs})
+    some = _some(feeds)
+    for group in range(min(_GROUPS, len(some))):
+        exact, coarse = _Means(), _Means()
+        for feed in some[group::_GROUPS]:
+            floats = given.run(feed)
+            exact.add({name: floats[name.removeprefix(CUT)] for name in sums.inputs})
+            coarse.add({name: _as_stored(name.removeprefix(CUT), floats, steps) for name in rounded.inputs})
+        # without activations the layers are linear: the mean of what they give is what they give for the mean
+        expected, found = sums.run(exact.result()), rounded.run(coarse.result())
         for name, shift in shifts.items():
-            shift.add(coarse[name], exact[name], -1)
+            shift.add(group, found[name], expected[name], -1)
     for name, layer in layers.items():
         whole.set_constant(layer["bias"], _moved(layer["stored"], shifts[name].mean(), layer["bias_scale"]))
     whole.save(quantized)
@@ -166,12 +206,15 @@ def _bare_layers(file: TfliteFile, weights: Mapping[str, Mapping[str, Any]]) -> 
     """A float file's layers with their wires cut, without activations, with other weights where given."""
     from ai_edge_litert import schema_py_generated as schema
 
-    for operator in file.graph.operators:
-        if file.op(operator) in _TFLITE_WEIGHTED:
-            operator.builtinOptions.fusedActivationFunction = schema.ActivationFunctionType.NONE
-            if (layer := weights.get(file.name(operator.outputs[0]))) is not None:
-                file.set_constant(int(operator.inputs[1]), layer["weight"])
-                file.set_constant(int(operator.inputs[2]), layer["bias_value"])
-    known = {file.name(i) for o in file.graph.operators for i in o.outputs}
-    cut_wires(file, known)
-    return _Bare(file.content(), [file.name(i) for i in file.graph.inputs])
+    graph = file.graph
+    cut_wires(file, {file.name(i) for o in graph.operators for i in o.outputs})
+    graph.operators = [o for o in graph.operators if file.op(o) in _TFLITE_WEIGHTED]  # the others are not linear
+    for operator in graph.operators:
+        operator.builtinOptions.fusedActivationFunction = schema.ActivationFunctionType.NONE
+        if (layer := weights.get(file.name(operator.outputs[0]))) is not None:
+            file.set_constant(int(operator.inputs[1]), layer["weight"])
+            file.set_constant(int(operator.inputs[2]), layer["bias_value"])
+    read = {int(i) for o in graph.operators for i in o.inputs}
+    graph.inputs = [i for i in graph.inputs if int(i) in read]
+    graph.outputs = [int(i) for o in graph.operators for i in o.outputs]
+    return _Bare(file.content(), [file.name(i) for i in graph.inputs])

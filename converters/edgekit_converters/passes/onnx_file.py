@@ -14,6 +14,8 @@ PER_CHANNEL_OPSET = 13
 """First opset whose DequantizeLinear knows an axis."""
 _PER_CHANNEL_IR = 7
 _STANDARD = ("", "ai.onnx")
+_NO_NUMBERS = ("Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Concat")
+"""Standard operators that scikit-learn's models have around their own."""
 
 
 def opset(model: Any) -> int:
@@ -33,6 +35,23 @@ def constants_only(model: Any) -> None:
     del model.graph.input[:]
     model.graph.input.extend(kept)
     model.ir_version = max(model.ir_version, 4)
+
+
+def refuse_without_layers(path: Path) -> None:
+    """Refuse a model whose operators are all of another domain, as scikit-learn's and the tree libraries' are.
+
+    Raises:
+        ConversionError: There is no standard operator; names what there is.
+    """
+    import onnx
+
+    nodes = list(all_nodes(onnx.load(str(path), load_external_data=False)))
+    if nodes and not any(node.domain in _STANDARD and node.op_type not in _NO_NUMBERS for node in nodes):
+        kinds = ", ".join(sorted({node.op_type for node in nodes if node.domain not in _STANDARD})) or "no layers"
+        raise ConversionError(
+            f"there is nothing to quantize in a model of {kinds}",
+            "use --quantize fp32, or give the scikit-learn, XGBoost or LightGBM file itself, which becomes plain code",
+        )
 
 
 def prepare(path: Path, folder: Path, limits: TargetLimits) -> Path:

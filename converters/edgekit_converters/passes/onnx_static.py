@@ -16,7 +16,7 @@ from edgekit_converters.limits import TargetLimits
 from edgekit_converters.passes.bias import correct_onnx
 from edgekit_converters.passes.calibration import file_feeds
 from edgekit_converters.passes.equalise_onnx import equalise_onnx
-from edgekit_converters.passes.onnx_file import check_names, opset, prepare, tidy
+from edgekit_converters.passes.onnx_file import check_names, opset, prepare, refuse_without_layers, tidy
 from edgekit_converters.passes.outcome import new_file, recorded
 from edgekit_converters.passes.ranges import DEFAULT_PERCENTILE, Ranges, Search
 from edgekit_converters.passes.refusals import refusals, require
@@ -48,7 +48,7 @@ class _Static(Pass):
     per_channel: bool = True
     exclude: tuple[str, ...] = ()
     equalise: bool = False
-    correct_biases: bool = False
+    correct_biases: bool = True
 
     bits: ClassVar[int]
 
@@ -74,6 +74,7 @@ class _Static(Pass):
             refusals("onnxruntime's quantizer"),
             tempfile.TemporaryDirectory(prefix=f"{self.name}-", dir=context.folder) as work,
         ):
+            refuse_without_layers(model.path)
             prepared, quantized = prepare(model.path, Path(work), context.limits), Path(work) / "quantized.onnx"
             check_names(prepared, self.exclude)
             if self.equalise:

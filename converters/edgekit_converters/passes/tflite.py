@@ -20,7 +20,7 @@ from edgekit_converters.passes.equalise_tflite import equalise_tflite
 from edgekit_converters.passes.outcome import new_file, recorded
 from edgekit_converters.passes.ranges import DEFAULT_PERCENTILE, Ranges, Search
 from edgekit_converters.passes.refusals import refusals, refuse_convolutional, require
-from edgekit_converters.passes.tflite_file import arguments, operators, prepare, quantized_weights, rebound
+from edgekit_converters.passes.tflite_file import arguments, inline, operators, prepare, quantized_weights, rebound
 from edgekit_converters.recipe import Converted, Pass, PassContext
 from edgekit_converters.tap import TfliteTap
 
@@ -75,6 +75,7 @@ class Quantize(Pass):
             result = worker.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
             written = Path(work) / "quantized.tflite"
             written.write_bytes(bytes(result.quantized_model))
+            inline(written)
             self._finish(path, written, feeds)
             quantized = rebound(model, written)
             written.replace(target)
@@ -131,7 +132,7 @@ class _Static(Quantize):
     dense_per_channel: bool = True
     exclude: tuple[str, ...] = ()
     equalise: bool = False
-    correct_biases: bool = False
+    correct_biases: bool = True
 
     def __post_init__(self) -> None:
         self._search()

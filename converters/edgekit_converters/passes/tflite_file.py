@@ -29,7 +29,7 @@ def prepare(path: Path, target: Path) -> Path:
     """
     from ai_edge_litert import schema_py_generated as schema
 
-    model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
+    model = unpacked(path.read_bytes())
     changed = not model.signatureDefs
     for code in model.operatorCodes:
         wide = max(code.builtinCode, code.deprecatedBuiltinCode)
@@ -39,12 +39,37 @@ def prepare(path: Path, target: Path) -> Path:
         return path
     if not model.signatureDefs:
         model.signatureDefs = [_signature(schema, model.subgraphs[0])]
+    target.write_bytes(_packed(model))
+    return target
+
+
+def unpacked(content: bytes) -> Any:
+    """A file as flatbuffer objects (schema.ModelT), every constant in the buffer that it belongs to.
+
+    ai-edge-quantizer puts constants behind the flatbuffer (``Buffer.offset``), where the generated reader does not
+    look: written again, such a file would point beyond its end.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    for buffer in model.buffers or ():
+        if buffer.offset > 1:  # 0 and 1 mean that the data is inside
+            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
+    return model
+
+
+def inline(path: Path) -> None:
+    """Write a file again with its constants inside, where older readers look for them."""
+    path.write_bytes(_packed(unpacked(path.read_bytes())))
+
+
+def _packed(model: Any) -> bytes:
     import flatbuffers
 
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
-    target.write_bytes(bytes(builder.Output()))
-    return target
+    return bytes(builder.Output())
 
 
 def _signature(schema: Any, graph: Any) -> Any:
@@ -90,9 +115,7 @@ def operators(path: Path) -> Counter[str]:
 
 def quantized_weights(path: Path) -> int:
     """How many constant tensors of a file hold whole numbers that stand for reals."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
+    model = unpacked(path.read_bytes())
     return sum(
         t.quantization is not None
         and t.quantization.scale is not None
@@ -146,7 +169,7 @@ class TfliteFile:
         from ai_edge_litert import schema_py_generated as schema
 
         self._schema = schema
-        self.model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
+        self.model = unpacked(path.read_bytes())
         self.graph = self.model.subgraphs[0]
         self._ops = _names(schema.BuiltinOperator)
         self._activations = _names(schema.ActivationFunctionType)
@@ -196,11 +219,7 @@ class TfliteFile:
 
     def content(self) -> bytes:
         """The file."""
-        import flatbuffers
-
-        builder = flatbuffers.Builder(1024)
-        builder.Finish(self.model.Pack(builder), b"TFL3")
-        return bytes(builder.Output())
+        return _packed(self.model)
 
     def save(self, path: Path) -> None:
         """Write the file."""

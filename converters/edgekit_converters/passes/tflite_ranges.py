@@ -19,9 +19,11 @@ class TfliteRanges(TfliteInt8):
 
     Attributes:
         ranges: Tensor name in the float file to (lowest, highest) value.
+        correct_biases: Off, for training has learned biases along with what rounding does to them.
     """
 
     name = "tflite-ranges"
+    correct_biases: bool = False
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def _ranges(self, path: Path, recipe: list[dict[str, Any]], feeds: Sequence[dict[str, np.ndarray]]) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 from edgekit_converters.errors import SourceError
 from edgekit_converters.placement.placement import CPU, OpPlacement, Placement
 from edgekit_converters.quiet import quiet
+from edgekit_runtime.backends.onnx import UNWANTED_OPTIMIZERS
 
 UNIT = "integer kernels"
 
@@ -54,7 +55,12 @@ def measure(path: Path) -> Placement:
         options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights")
         try:
             with quiet():
-                onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+                onnxruntime.InferenceSession(
+                    str(path),
+                    options,
+                    providers=["CPUExecutionProvider"],
+                    disabled_optimizers=UNWANTED_OPTIMIZERS,
+                )
             graph = onnx.load(str(optimized), load_external_data=False).graph
         except Exception as error:  # onnxruntime's errors are classes of their own, of no common base but this
             raise SourceError(f"onnxruntime refuses {path.name} ({' '.join(str(error).split())[:200]})") from error

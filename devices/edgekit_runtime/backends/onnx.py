@@ -29,6 +29,9 @@ _TYPES = {
     "tensor(bool)": "bool",
     "tensor(string)": "string",
 }
+# onnxruntime rounds the weights of a Conv or Gemm that was left in float between whole numbers, with one scale for all
+# channels (its weight_bias_quantization.cc): what was kept out of int8 because it loses most would lose more
+UNWANTED_OPTIMIZERS = ["WeightBiasQuantization"]
 _FATAL = 4  # log severity; errors are raised, so that printing them too only adds noise
 
 # a piece of onnxruntime's message -> what to do
@@ -91,7 +94,9 @@ class OnnxSession(Session):
         try:
             with warnings.catch_warnings():  # of a provider that is not there, which `providers` tells
                 warnings.simplefilter("ignore", UserWarning)
-                self._session = ort.InferenceSession(content, options, providers=list(providers))
+                self._session = ort.InferenceSession(
+                    content, options, providers=list(providers), disabled_optimizers=UNWANTED_OPTIMIZERS
+                )
         except self._errors as error:
             message = " ".join(str(error).split())
             hint = next((h for piece, h in _HINTS.items() if piece in message), "")
