@@ -29,6 +29,10 @@ _TYPES = {
     "tensor(bool)": "bool",
     "tensor(string)": "string",
 }
+# Its operation is slower on the CPU than addition and normalization one by one: transformers gain 5 to 15 %
+# (x86-64, onnxruntime 1.32, 16 and 128 tokens of width 384).
+_SLOWER_FUSED = ("SkipLayerNormFusion",)
+_CPU = ("CPUExecutionProvider",)
 _FATAL = 4  # log severity; errors are raised, so that printing them too only adds noise
 
 # a piece of onnxruntime's message -> what to do
@@ -91,7 +95,12 @@ class OnnxSession(Session):
         try:
             with warnings.catch_warnings():  # of a provider that is not there, which `providers` tells
                 warnings.simplefilter("ignore", UserWarning)
-                self._session = ort.InferenceSession(content, options, providers=list(providers))
+                self._session = ort.InferenceSession(
+                    content,
+                    options,
+                    providers=list(providers),
+                    disabled_optimizers=_SLOWER_FUSED if tuple(providers) == _CPU else None,
+                )
         except self._errors as error:
             message = " ".join(str(error).split())
             hint = next((h for piece, h in _HINTS.items() if piece in message), "")
