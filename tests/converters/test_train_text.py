@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,24 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, encoder, inte
     assert all(np.array_equal(one[k].numpy(), other[k].numpy()) for k in one)
 
 
+def test_a_run_is_built_again_with_equal_answers(tmp_path, encoder, intents):  # noqa: F811
+    """As slimming opens it: by the names of `networks`, without the encoder's folder."""
+    import torch
+
+    from edgekit_converters.source import SourceRequest
+    from edgekit_converters.sources.huggingface import KIND
+    from edgekit_converters.train.networks import load
+
+    run = tmp_path / "run"
+    model = train(plan(run, intents, encoder, epochs=1)).trained.model
+    again, source = load(run), KIND.load(SourceRequest(str(model)))
+    assert again.length == 16 and again.backbone is again.encoder and not again.training
+    for feeds in source.invented(4):
+        with torch.no_grad():
+            found = again(*(torch.from_numpy(feeds[name]) for name in again.tensors)).numpy()
+        np.testing.assert_array_equal(found, source.run(feeds)["logits"])
+
+
 def test_the_probe_alone_leaves_the_encoder_as_it_came(tmp_path, encoder, intents):  # noqa: F811
     result = train(plan(tmp_path / "run", intents, encoder, options={"fine_tune": False}))
     assert result.trained.best_epoch == 1
@@ -124,6 +143,11 @@ def test_what_cannot_work_is_said(tmp_path, encoder, intents):  # noqa: F811
         train(replace(good, config=TrainConfig("text", backbone="gpt"), output=str(tmp_path / "d")))
     with pytest.raises(UsageError, match="nothing to train"):
         train(plan(tmp_path / "e", intents, encoder, head_epochs=0, options={"fine_tune": False}))
+    other = shutil.copytree(encoder, tmp_path / "other")
+    with (other / "vocab.txt").open("a") as file:
+        file.write("lamp\n")
+    with pytest.raises(SourceError, match="more pieces than the model has vectors for"):
+        train(plan(tmp_path / "g", intents, other))
     with pytest.raises(TrainingError, match=r"not finite in epoch \d of fine-tuning, at the batch of samples .*line"):
         train(plan(tmp_path / "f", intents, encoder, fine_rate=1e30))
 

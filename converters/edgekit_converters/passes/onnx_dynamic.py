@@ -58,6 +58,24 @@ class OnnxDynamic(Pass):
                 weight_type=QuantType.QInt8,
                 nodes_to_exclude=list(self.exclude),
             )
+            _one_zero_point(written)
             tidy(written, context.limits)
             written.replace(target)
         return recorded(self, replace(model, path=target, precision="dynamic"), versions("onnx", "onnxruntime"))
+
+
+def _one_zero_point(path: Path) -> None:
+    """Weights whose zero points are 0 in every channel get a single one.
+
+    onnxruntime corrects each output by its channel's zero point otherwise: some 2 % of a MiniLM's time at 16 tokens.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(str(path))
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        points = tensors.get(node.input[3]) if node.op_type == "MatMulInteger" and len(node.input) > 3 else None
+        if points is not None and points.dims and not numpy_helper.to_array(points).any():
+            points.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(points).reshape(-1)[0], points.name))
+    onnx.save(model, str(path))

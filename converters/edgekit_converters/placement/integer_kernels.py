@@ -14,7 +14,7 @@ from typing import Any
 from edgekit_converters.errors import SourceError
 from edgekit_converters.placement.placement import CPU, OpPlacement, Placement
 from edgekit_converters.quiet import quiet
-from edgekit_runtime.backends.onnx import UNWANTED_OPTIMIZERS
+from edgekit_runtime.backends.onnx import unwanted_optimizers
 
 UNIT = "integer kernels"
 
@@ -59,7 +59,7 @@ def measure(path: Path) -> Placement:
                     str(path),
                     options,
                     providers=["CPUExecutionProvider"],
-                    disabled_optimizers=UNWANTED_OPTIMIZERS,
+                    disabled_optimizers=unwanted_optimizers(["CPUExecutionProvider"]),
                 )
             graph = onnx.load(str(optimized), load_external_data=False).graph
         except Exception as error:  # onnxruntime's errors are classes of their own, of no common base but this

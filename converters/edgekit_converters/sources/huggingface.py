@@ -67,10 +67,6 @@ class TextSource(TorchSource):
         specification = Specification.from_data(SpecificationData("text", (step,)), self.files)
         self.specification = specification.to_data()
         self._prepare = specification.preprocess
-        rows = int(parts.config.get("vocab_size", 0))
-        if rows and tokenizer.vocabulary.count(b"\n") > rows:
-            raise SourceError(f"the tokenizer in {folder} knows more pieces than the model has vectors for ({rows})",
-                              "it belongs to another model")  # fmt: skip
         examples = tuple(torch.from_numpy(v) for v in self._feed(_EXAMPLE[0]).values())
         super().__init__(folder.name, encoder_hash(folder, parts), network, examples, True, network.tensors)
         self.tools = versions("torch", "transformers")
@@ -112,9 +108,14 @@ def tokenizer_of(folder: Path, parts: Parts) -> ReadTokenizer:
     """The tokenizer of a model's folder, which may lie with the encoder.
 
     Raises:
-        SourceError: There is none, or one that devices cannot do.
+        SourceError: There is none, one that devices cannot do, or another model's.
     """
-    return read_tokenizer(folder if _has_tokenizer(folder) else parts.encoder)
+    tokenizer = read_tokenizer(folder if _has_tokenizer(folder) else parts.encoder)
+    rows = int(parts.config.get("vocab_size", 0))
+    if rows and tokenizer.vocabulary.count(b"\n") > rows:
+        raise SourceError(f"the tokenizer in {folder} knows more pieces than the model has vectors for ({rows})",
+                          "it belongs to another model")  # fmt: skip
+    return tokenizer
 
 
 class HuggingFaceKind(SourceKind):
@@ -181,6 +182,8 @@ def to_onnx(source: Source, folder: Path, limits: TargetLimits) -> Converted:
     """By torch.onnx.export with dynamo: batch and length stay free, the latter unless it was fixed."""
     import torch
 
+    from edgekit_converters.sources.huggingface_attention import written_attention
+
     assert isinstance(source, TextSource)  # noqa: S101 - this row of the table makes them
     if limits.static_shapes and not source.length:
         raise ConversionError("the target takes texts of one fixed length only", "give --input-shape 1,64")
@@ -191,7 +194,8 @@ def to_onnx(source: Source, folder: Path, limits: TargetLimits) -> Converted:
     examples = source.examples if limits.static_shapes else tuple(torch.cat([e, e]) for e in source.examples)
     shapes = (tuple(axes for _ in examples),) if axes else None  # one entry: the network takes them as *tensors
     try:
-        write_onnx(source, target, limits, examples, shapes)
+        with written_attention(source.module):
+            write_onnx(source, target, limits, examples, shapes)
     except Exception as error:  # torch.onnx raises whatever its decompositions raise
         raise ConversionError(
             f"torch.onnx.export failed ({first_words(error)})", "see --debug for its report"

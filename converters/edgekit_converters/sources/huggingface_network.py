@@ -34,12 +34,18 @@ class TextNetwork(nn.Module):  # type: ignore[misc]  # torch is untyped here
         super().__init__()
         self.encoder, self.pooling, self.normalize = encoder, pooling, normalize
         self.head = nn.Sequential(*head)
+        self.adds_mask = False  # whether attention gets what is added to its scores rather than the mask
         self.tensors = tuple(name for name in TENSORS if name in inspect.signature(encoder.forward).parameters)
 
     def forward(self, *tensors: Any) -> Any:
         """Logits, an embedding or (batch, length, width) vectors of `tensors`, each (batch, length) int64."""
         given = dict(zip(self.tensors, tensors, strict=True))
-        found = self.encoder(**given)
+        if self.adds_mask:
+            mask = given["attention_mask"][:, None, None, :]
+            added = torch.where(mask > 0, 0.0, torch.finfo(torch.float32).min)
+            found = self.encoder(**{**given, "attention_mask": added})
+        else:
+            found = self.encoder(**given)
         if not self.pooling:
             return found.logits if "logits" in found else found.last_hidden_state
         pooled = self.head(self.pool(found.last_hidden_state, given["attention_mask"]))

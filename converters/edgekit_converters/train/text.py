@@ -22,8 +22,10 @@ from edgekit_converters.train import checkpoint
 from edgekit_converters.train.checkpoint import FOLDER, Progressed
 from edgekit_converters.train.config import FROM_SCRATCH, TrainConfig
 from edgekit_converters.train.material import TrainMaterial, class_weights
+from edgekit_converters.train.networks import DESCRIPTION, WEIGHTS
 from edgekit_converters.train.text_material import Texts, Tokens, embeddings, probe, text_column
 from edgekit_converters.train.trainer import Trained, Trainer, Watch
+from edgekit_runtime.atomic import replacing
 from edgekit_runtime.cache import cache_folder
 
 MODEL = "model"
@@ -78,7 +80,9 @@ class TextTrainer(Trainer):
             if importlib.util.find_spec(package) is None:
                 raise MissingRequirement(f"{package} is not installed", 'pip install "edgekit[train]"')
         import torch
-        from safetensors.torch import load_file
+        from safetensors.torch import load_file, save_file
+
+        from edgekit_converters.train.networks.text import described
 
         torch.manual_seed(config.seed)
         job = _job(config, material)
@@ -100,6 +104,9 @@ class TextTrainer(Trainer):
             )  # fmt: skip
         job.network.load_state_dict(load_file(str(run / FOLDER / state.best_file)))
         _save(job, material, run / MODEL)
+        save_file({name: value.contiguous() for name, value in job.network.state_dict().items()}, run / WEIGHTS)
+        with replacing(run / DESCRIPTION) as out:
+            out.write(json.dumps(described(job.network, job.most), indent=2).encode())
         best = {name: value for name, value in state.best.items() if not name.endswith("error")}
         return Trained(run / MODEL, {}, best, state.best_epoch, versions("torch", "transformers", "lightning"))
 

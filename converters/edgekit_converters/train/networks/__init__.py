@@ -17,6 +17,7 @@ NETWORKS = {
     "shufflenet_v2": "edgekit_converters.train.networks.shufflenetv2:Classifier",
     "detector": "edgekit_converters.train.networks.detector:Detector",
     "huggingface": "edgekit_converters.train.networks.huggingface:Pictures",
+    "text": "edgekit_converters.train.networks.text:Texts",
 }
 """Each has parts ``backbone`` and ``head``; its arguments are plain data."""
 
