@@ -28,12 +28,12 @@ def read_result(run: Path) -> dict[str, Any]:
     """``result.json`` of a finished run.
 
     Raises:
-        DataError: It is damaged.
+        DataError: It is damaged, or names a model outside of the run.
     """
     try:
         found = json.loads((run / RESULT).read_text("utf-8"))
-        if not isinstance(found["model"], str):
-            raise TypeError
+        if not (run / found["model"]).resolve().is_relative_to(run.resolve()):
+            raise ValueError("the model lies outside of the run")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{run / RESULT} is not what training writes", "train again") from error
     return dict(found)

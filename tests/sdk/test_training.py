@@ -86,9 +86,28 @@ def test_export_takes_a_run_folder_and_what_is_said_besides_stands(tmp_path):
     assert (found.model, found.preprocess) == (f"{run}/model.keras", f"{run}/{SPECIFICATION}")
     assert (found.output, found.labels) == ("clothes-pi5.edgekit", f"{run}/{LABELS}")
     assert of_run(ExportPlan(str(run), "pi5", preprocess="0..1", output="o")).preprocess == "0..1"
-    (run / RESULT).write_text('{"model": 3}')
-    with pytest.raises(DataError, match="train again"):
-        of_run(plan)
+
+
+@pytest.mark.parametrize("model", ["../other.keras", "/etc/hostname", "inside/../../other.keras", 3, None])
+def test_a_run_names_no_model_outside_of_itself(tmp_path, model):
+    run = tmp_path / "run"
+    run.mkdir()
+    (tmp_path / "other.keras").write_bytes(b"")
+    (run / CONFIG).write_text("{}")
+    (run / RESULT).write_text(json.dumps({"model": model}))
+    with pytest.raises(DataError, match="result.json"):
+        of_run(ExportPlan(str(run), "pi5"))
+
+
+def test_a_run_whose_model_is_a_link_to_somewhere_else_is_refused(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / CONFIG).write_text("{}")
+    (tmp_path / "other.keras").write_bytes(b"")
+    (run / "model.keras").symlink_to(tmp_path / "other.keras")
+    (run / RESULT).write_text('{"model": "model.keras"}')
+    with pytest.raises(DataError, match="result.json"):
+        of_run(ExportPlan(str(run), "pi5"))
 
 
 def test_what_cannot_be_learnt_is_said_before_any_work(tmp_path):

@@ -6,7 +6,7 @@ that can be set back; elsewhere nothing is measured.
 
 Not the arena: LiteRT's Python interface (2.3, `dir(Interpreter)`) tells tensors' shapes, not where its planner placed
 them, and their sum is no arena, since tensors share memory; what XNNPACK takes over lies in a workspace of its own.
-onnxruntime tells no arena there either. A peak holds all of these, whatever the interpreter calls them.
+A peak holds all of these, whatever the interpreter calls them.
 """
 
 from __future__ import annotations
