@@ -22,8 +22,10 @@ from sklearn.linear_model import LogisticRegression
 
 from edgekit import ExportPlan, export
 from edgekit.contract.tune import TunePlan, queue, read_plan, search, tune
+from edgekit.contract.tune.objective import Bench, Outcome
 from edgekit.contract.tune.space import grid_points
 from edgekit.contract.tune.storage import open_storage, shown
+from edgekit_converters.errors import ConversionError
 from edgekit_runtime.errors import UsageError
 
 from .conftest import edgekit
@@ -133,6 +135,38 @@ def test_a_trial_that_fails_says_why_and_the_study_goes_on(folder, monkeypatch):
     found = tune(asked)
     assert [t.state for t in found.trials] == ["complete", "failed"]
     assert "quantizer failed" in found.trials[1].reason and len(found.front) == 1
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2"])
+def test_the_front_of_three_objectives_holds_all_that_nothing_beats(sampler, tmp_path, monkeypatch):
+    def made_up(self, params, folder, watch):
+        """Larger is better, slower and larger; some cannot be made, and some take long for nothing."""
+        share = params["calibration_samples"] / 100
+        if params["calibration_samples"] % 7 == 0:
+            raise ConversionError("it cannot be made", "take another")
+        waste = params["quantize"] == "fp32"
+        return Outcome((round(share**0.5, 3), 1 + share + waste, 1000 * share * (1 + waste)), {}, {})
+
+    monkeypatch.setattr(Bench, "run", made_up)
+    asked = plan(
+        objectives=["accuracy", "latency", "size"], sampler=sampler, trials=24, output=str(tmp_path / "s"),
+        space={"quantize": ["int8", "fp32"], "calibration_samples": {"low": 1, "high": 100}},
+    )  # fmt: skip
+    found = tune(asked)
+    assert len(found.trials) == 24 and not found.waiting
+    done = [t for t in found.trials if t.state == "complete"]
+    assert all((t.state == "failed") == (t.params["calibration_samples"] % 7 == 0) for t in found.trials)
+
+    def beaten(one):
+        return any(
+            o.values != one.values and o.values[0] >= one.values[0]
+            and o.values[1] <= one.values[1] and o.values[2] <= one.values[2]
+            for o in done
+        )  # fmt: skip
+
+    assert {t.number for t in found.front} == {t.number for t in done if not beaten(t)}
+    accuracies = [t.values[0] for t in found.front]
+    assert accuracies == sorted(accuracies, reverse=True)
 
 
 def started(folder: Path, *words: str) -> subprocess.Popen[bytes]:
