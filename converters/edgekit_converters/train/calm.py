@@ -1,4 +1,4 @@
-"""Lightning without its advice, which is for people who write loops."""
+"""Training libraries without their advice, which is for people who write loops."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import logging
 import warnings
 from collections.abc import Iterator
 
+LIGHTNING = ("lightning", "lightning.pytorch", "lightning.fabric")
+
 
 @contextlib.contextmanager
-def calm() -> Iterator[None]:
-    """Only errors of Lightning's loggers, and no warnings."""
-    loggers = [logging.getLogger(name) for name in ("lightning", "lightning.pytorch", "lightning.fabric")]
+def calm(*names: str) -> Iterator[None]:
+    """No warnings, and only errors of loggers: those of these names, Lightning's where none is given."""
+    loggers = [logging.getLogger(name) for name in names or LIGHTNING]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import logging
 import math
 import os
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ from edgekit_converters.errors import MissingRequirement, UsageError
 from edgekit_converters.files import versions
 from edgekit_converters.quiet import quiet
 from edgekit_converters.train import checkpoint
+from edgekit_converters.train.calm import calm
 from edgekit_converters.train.checkpoint import FOLDER, Progressed
 from edgekit_converters.train.config import TrainConfig
 from edgekit_converters.train.keras_backbones import Built, build
@@ -60,7 +58,7 @@ def fit(config: TrainConfig, material: TrainMaterial, run: Path, watch: Watch) -
     state = training.run(state)
     model = run / "model.keras"
     kept = training.network
-    with _calm():  # an optimizer of the other phase is in the file too
+    with calm("tensorflow"):  # an optimizer of the other phase is in the file too
         kept.load_weights(run / FOLDER / state.best_file)
     bare = keras.Model(kept.inputs, kept.outputs)  # the optimizer's state is of no use to anybody now
     bare.save(model)
@@ -120,7 +118,7 @@ class _Training:
 
     def _fit(self, state: Progressed, until: int) -> Progressed:
         listener = _Listener(self, state, until)
-        with _calm():
+        with calm("tensorflow"):
             self.network.fit(
                 self._data(self.learnt, state.epoch, shuffle=True),
                 validation_data=self._data(self.chosen, 0, shuffle=False),
@@ -193,17 +191,3 @@ class _Listener:
         checkpoint.write(training.folder, self.state)
         if ended:
             training.network.stop_training = True
-
-
-@contextlib.contextmanager
-def _calm() -> Iterator[None]:
-    """Without what TensorFlow and Keras remark about data sets that are shuffled already."""
-    logger = logging.getLogger("tensorflow")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
